@@ -290,6 +290,25 @@ describe("hosts", () => {
     expect(events).toMatchObject([{ actor: BY.id, outcome: "done", details: '{"revoked":2}' }]);
   });
 
+  test("[CA-926] each key of a host that was revoked stays so, however often it joined anew and was revoked again", async () => {
+    await using world = await AccessWorld.open();
+    const { access } = world;
+    const keys: ReturnType<typeof requestOf>[] = [];
+    for (let round = 0; round < 3; round++) {
+      const { value } = await access.joinTokens.create(BY, {});
+      const key = requestOf("web1");
+      const { certificate } = await access.enrol(value, key, FROM);
+      await access.authenticate({ type: "certificate", certificate });
+      keys.push(key);
+      world.clock.pass(1_000);
+      await access.hosts.revoke(BY, "web1");
+      world.clock.pass(1_000);
+    }
+    const { value } = await access.joinTokens.create(BY, {});
+    for (const key of keys) expect(await codeOf(access.enrol(value, key, FROM))).toBe("DENIED");
+    await access.enrol(value, requestOf("web1"), FROM);
+  });
+
   test("[CA-16] a renewal that is under way while its host is revoked gives no certificate", async () => {
     await using world = await AccessWorld.open();
     const { access } = world;

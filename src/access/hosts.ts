@@ -52,10 +52,13 @@ type HostRow = {
 };
 
 const SELECT_HOSTS = `SELECT h.*, r.revoked_ms FROM access_hosts h
-  LEFT JOIN access_revocations r ON r.host = h.name AND r.key_hash = h.key_hash`;
-const SELECT_REVOKED = `SELECT h.name, r.revoked_ms FROM access_revocations r
+  LEFT JOIN access_revoked_keys r ON r.host = h.name AND r.key_hash = h.key_hash`;
+const SELECT_REVOKED = `SELECT h.name, r.revoked_ms FROM access_revoked_keys r
   JOIN access_hosts h ON h.name = r.host AND h.key_hash = r.key_hash`;
 const SELECT_HOST = `${SELECT_HOSTS} WHERE h.name = ?`;
+/** A key that was revoked stays so. */
+const REVOKE_KEY = `INSERT INTO access_revoked_keys (host, key_hash, revoked_ms) VALUES (?, ?, ?)
+  ON CONFLICT (host, key_hash) DO UPDATE SET revoked_ms = excluded.revoked_ms`;
 
 export class Hosts {
   readonly #store: AccessStore;
@@ -179,16 +182,16 @@ export class Hosts {
     await this.#store.change(by, async (sql) => {
       const known = await sql.get<HostRow>(SELECT_HOST, [host]);
       const revoked = await this.#revokeIssued(sql, host);
-      if (known !== undefined) await sql.run("UPDATE access_revocations SET key_hash = ? WHERE host = ?", [known.key_hash, host]);
+      if (known !== undefined) await sql.run(REVOKE_KEY, [host, known.key_hash, this.#store.clock.nowMs()]);
       return { value: undefined, event: { action: "host.revoke", resource: `host:${host}`, details: { revoked } } };
     });
   }
 
-  /** A key that was revoked before stays so. Returns how many certificates that are known here were good until now. */
+  /** Returns how many certificates that are known here were good until now. */
   async #revokeIssued(sql: Sql, host: string): Promise<number> {
     const now = this.#store.clock.nowMs();
     await sql.run(
-      `INSERT INTO access_revocations (host, key_hash, revoked_ms) VALUES (?, NULL, ?)
+      `INSERT INTO access_revocations (host, revoked_ms) VALUES (?, ?)
         ON CONFLICT (host) DO UPDATE SET revoked_ms = excluded.revoked_ms`,
       [host, now],
     );
@@ -247,8 +250,7 @@ async function isRevoked(sql: Sql, { serial, host, issuedMs }: HostCertificate):
 }
 
 async function isKeyRevoked(sql: Sql, host: string, keyHash: Uint8Array): Promise<boolean> {
-  const row = await sql.get<{ key_hash: Uint8Array | null }>("SELECT key_hash FROM access_revocations WHERE host = ?", [host]);
-  return row !== undefined && row.key_hash !== null && sameBytes(row.key_hash, keyHash);
+  return (await sql.get("SELECT host FROM access_revoked_keys WHERE host = ? AND key_hash = ?", [host, keyHash])) !== undefined;
 }
 
 function keyRevoked(host: string): SynclineError {

@@ -70,4 +70,15 @@ export const ACCESS_MIGRATIONS: readonly Migration[] = [
       "CREATE TABLE access_revocations (host TEXT PRIMARY KEY, key_hash blob, revoked_ms BIGINT NOT NULL)",
     ],
   },
+  {
+    id: 6,
+    statements: [
+      // A host that joined anew may be revoked again: the keys before stay revoked, however many they are.
+      `CREATE TABLE access_revoked_keys (
+        host TEXT NOT NULL, key_hash blob NOT NULL, revoked_ms BIGINT NOT NULL, PRIMARY KEY (host, key_hash))`,
+      `INSERT INTO access_revoked_keys (host, key_hash, revoked_ms)
+        SELECT host, key_hash, revoked_ms FROM access_revocations WHERE key_hash IS NOT NULL`,
+      "ALTER TABLE access_revocations DROP COLUMN key_hash",
+    ],
+  },
 ];

@@ -8,6 +8,7 @@ import { FollowStore } from "#hub/followers/follow-store.ts";
 import { ChunkRepair } from "#hub/followers/repair.ts";
 import { connect, parseHubAddress } from "#agent/hub-client.ts";
 import { ownKey, readIdentity } from "#agent/identity.ts";
+import { holdDataDir } from "#agent/only-agent.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { LINK_ROOT } from "#hub/agents/control.ts";
@@ -186,6 +187,18 @@ describe("hub and agents", () => {
     expect(hub.registry.host("web1")?.labels).toEqual(["test"]);
   });
 
+  test("[AGENT-937] a database that cannot be asked who a host is ends no connection, and counts against no address", async () => {
+    await pair();
+    await hub.database.run("ALTER TABLE access_certificates RENAME TO away");
+    // Who exists has changed, and all are looked at anew.
+    await hub.access.joinTokens.create({ id: "user:admin" }, {});
+    await until("they were looked at", () => hub.log.some((one) => one.startsWith("hub connections could not be looked at")));
+    await hub.database.run("ALTER TABLE away RENAME TO access_certificates");
+    await hub.access.joinTokens.create({ id: "user:admin" }, {});
+    await Bun.sleep(50);
+    expect(hub.log.filter((one) => /^hub (connection ended|disconnected)/.test(one))).toEqual([]);
+  });
+
   test("[AGENT-103] a host that the hub's database does not know, as it was put back, is removed all the same", async () => {
     const { agents } = await pair();
     await hub.database.run("DELETE FROM access_hosts WHERE name = 'web1'");
@@ -227,6 +240,17 @@ describe("hub and agents", () => {
     await twice.stop();
     await first!.stop();
     await hub.agent("web1", []).stop();
+  });
+
+  test("[AGENT-934] who is refused because another agent begins in the same directory leaves no key there", async () => {
+    hub = await AgentHub.start();
+    const dataDir = join(hub.dir, "agents", "web1");
+    const release = holdDataDir(hub.host.fs, dataDir);
+    expect(await hub.agent("web1", []).failed).toMatchObject({ code: "ROOT_BUSY" });
+    expect(readdirSync(dataDir)).toEqual(["agent.lock"]);
+    release();
+    hub.agent("web1", []);
+    await until("it has joined", () => hub.registry.host("web1")?.program === "syncline test");
   });
 
   test("[AGENT-56] the link of another host, or of nobody, cannot be opened; nor anything without a certificate", async () => {

@@ -74,9 +74,10 @@ export type AgentOptions = {
  * @throws {SynclineError} AUTH, TRUST, USAGE when it may not join; STATE when its identity cannot be read; ROOT_BUSY
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
-  const key = ownKey(options.dataDir);
   const release = holdDataDir(options.host.fs, options.dataDir);
   try {
+    // Not before: of two that begin at once one would write its key over that with which the other joins.
+    const key = ownKey(options.dataDir);
     const identity = await join(options, key, signal);
     if (identity !== undefined) await new Agent(options, key, identity).run(signal);
   } finally {

@@ -146,7 +146,11 @@ export class ControlClient {
     let told = "";
     while (!signal.aborted) {
       try {
-        await this.#serve(signal, () => (failures = 0));
+        await this.#serve(signal, () => {
+          failures = 0;
+          // The next time that it is away is another night.
+          told = "";
+        });
       } catch (error) {
         if (signal.aborted) return;
         if (this.#isAgain) continue;

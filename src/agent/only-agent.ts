@@ -1,16 +1,17 @@
 /** One agent at a time uses a data directory: two would take each other's connections, and write each other's state. */
 import { SynclineError } from "#model/error.ts";
 import type { FileSystem } from "#platform/file-system.ts";
+import { makePrivateFolder } from "#platform/folders.ts";
 import { takeLockFile } from "#platform/lock-file.ts";
 
 const LOCK = "agent.lock";
 
 /**
- * Holds a directory that is there until the returned function is called, or the process ends.
+ * Holds a directory, which is made where it is missing, until the returned function is called, or the process ends.
  * @throws {SynclineError} ROOT_BUSY
  */
 export function holdDataDir(fs: FileSystem, dataDir: string): () => void {
-  const dir = fs.openRoot(dataDir);
+  const dir = fs.openRoot(makePrivateFolder(dataDir));
   try {
     const lock = takeLockFile(fs, dir, LOCK);
     if (lock === undefined) throw busy(dataDir);

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { chownSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chownSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Pieces, fetchFile } from "#cli/fetch-file.ts";
+import { type Pieces, fetchFile, writeWhole } from "#cli/fetch-file.ts";
 import { Persistence } from "#cli/persistence.ts";
 import type { VersionJson } from "#gateway/api/shapes.ts";
 import { SynclineError } from "#model/error.ts";
@@ -80,4 +81,66 @@ test("[CLI-145] so does one that its own owner may not write", async () => {
   }
   expect(Buffer.compare(readFileSync(target()), CONTENT)).toBe(0);
   expect(statSync(target()).mode & 0o7777).toBe(0o444);
+});
+
+test("[CLI-927] of two commands that fetch the same file at once each ends with all of it, also where both have one number", async () => {
+  const go = Promise.withResolvers<void>();
+  const isUnderWay = Promise.withResolvers<void>();
+  const keep = new Persistence(systemClock, new AbortController().signal, () => undefined);
+  const slow: Pieces = async function* (from) {
+    for (let at = from; at < SIZE; at += MIB) {
+      if (at === 10 * MIB) {
+        isUnderWay.resolve();
+        await go.promise;
+      }
+      yield CONTENT.subarray(at, Math.min(at + MIB, SIZE));
+    }
+  };
+  const first = fetchFile(slow, target(), VERSION, keep, () => undefined);
+  await isUnderWay.promise;
+  await expect(fetching(5 * MIB)).rejects.toMatchObject({ code: "LINK_LOST" });
+  go.resolve();
+  await first;
+  expect(Buffer.compare(readFileSync(target()), CONTENT)).toBe(0);
+  expect(readdirSync(dir)).toEqual(["large"]);
+});
+
+test("[CLI-928] what a version of the same bytes left is gone on with under the permissions of the one that is asked for", async () => {
+  const umask = process.umask(0o022);
+  try {
+    await expect(fetching(20 * MIB, [], undefined, { ...VERSION, mode: "0644" })).rejects.toMatchObject({ code: "LINK_LOST" });
+    const seen: number[] = [];
+    const note = (): void => void seen.push(statSync(named(".part")).mode & 0o777);
+    await fetching(SIZE, [], note, { ...VERSION, mode: "0600" });
+    expect([...new Set(seen), statSync(target()).mode & 0o777]).toEqual([0o600, 0o600]);
+    await expect(fetching(20 * MIB, [], undefined, { ...VERSION, mode: "0600" })).rejects.toMatchObject({ code: "LINK_LOST" });
+    await fetching(SIZE, [], undefined, { ...VERSION, mode: "0644" });
+    expect(statSync(target()).mode & 0o777).toBe(0o644);
+  } finally {
+    process.umask(umask);
+  }
+});
+
+test("[CLI-928] what somebody else has put in its place is not gone on with, and a symlink is not followed", async () => {
+  await expect(fetching(20 * MIB)).rejects.toMatchObject({ code: "LINK_LOST" });
+  const part = named(".part");
+  const other = join(dir, "mine");
+  writeFileSync(other, "precious");
+  rmSync(part);
+  symlinkSync(other, part);
+  const asked: number[] = [];
+  await fetching(SIZE, asked);
+  expect([asked, readFileSync(other, "utf8")]).toEqual([[0], "precious"]);
+  expect(Buffer.compare(readFileSync(target()), CONTENT)).toBe(0);
+});
+
+test("[CLI-937] what is no file is not replaced by one", async () => {
+  execFileSync("mkfifo", [target()]);
+  symlinkSync(target(), join(dir, "link"));
+  await expect(fetching()).rejects.toMatchObject({ code: "USAGE" });
+  const one = async function* (): AsyncGenerator<Uint8Array> {
+    yield CONTENT.subarray(0, 1);
+  };
+  await expect(writeWhole(one(), join(dir, "link"), () => undefined)).rejects.toMatchObject({ code: "USAGE" });
+  expect([statSync(target()).isFIFO(), readdirSync(dir).toSorted()]).toEqual([true, ["large", "link"]]);
 });

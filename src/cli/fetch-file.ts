@@ -2,14 +2,16 @@
  * Brings a file out of a space. It is written beside its place and renamed when it is whole; of a large one what has come
  * stays when the command or the hub dies, and the next one goes on from what was on the disk for certain.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import {
-  closeSync, existsSync, fchmodSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, utimesSync,
-  writeFileSync, writeSync,
+  closeSync, constants, fchmodSync, fstatSync, fsyncSync, ftruncateSync, lstatSync, openSync, readFileSync, renameSync, rmSync,
+  statSync, utimesSync, writeFileSync, writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import { SynclineError } from "#model/error.ts";
 import type { VersionJson } from "#gateway/api/shapes.ts";
+import type { Fd } from "#platform/file-system.ts";
+import { openHost } from "#platform/host-bun.ts";
 import { formatCount } from "#cli/format.ts";
 import type { Persistence } from "#cli/persistence.ts";
 
@@ -32,6 +34,7 @@ export async function fetchFile(
   onBytes: (done: number) => void,
 ): Promise<void> {
   const size = version.size ?? 0;
+  requireFile(target);
   const partial = new Partial(target, version);
   try {
     onBytes(partial.length);
@@ -55,7 +58,8 @@ export async function fetchFile(
 
 /** Writes what comes beside its place, and names it when it is whole and durable. @returns its bytes */
 export async function writeWhole(pieces: AsyncIterable<Uint8Array>, target: string, onBytes: (done: number) => void): Promise<number> {
-  const aside = asideOf(target, `${process.pid} ${performance.now()}`);
+  requireFile(target);
+  const aside = asideOf(target, randomUUID());
   const fd = openSync(aside, "wx");
   let size = 0;
   try {
@@ -75,6 +79,19 @@ export async function writeWhole(pieces: AsyncIterable<Uint8Array>, target: stri
   }
 }
 
+/** What is named over a device or a pipe takes its place, with the rights of whoever may do that. @throws {SynclineError} USAGE */
+function requireFile(target: string): void {
+  const there = statSync(target, { throwIfNoEntry: false });
+  if (there === undefined || there.isFile() || there.isDirectory()) return;
+  throw new SynclineError({
+    code: "USAGE",
+    op: "get",
+    path: target,
+    message: `${target} is no file`,
+    hint: 'name a file; "-" is standard output',
+  });
+}
+
 class Partial {
   readonly #target: string;
   readonly #version: VersionJson;
@@ -83,6 +100,7 @@ class Partial {
   readonly #note: string;
   readonly #fd: number;
   readonly #isKept: boolean;
+  /** That it has in the end. */
   readonly #mode: number;
   length = 0;
   #synced = 0;
@@ -90,20 +108,20 @@ class Partial {
   constructor(target: string, version: VersionJson) {
     this.#target = target;
     this.#version = version;
-    const isLarge = (version.size ?? 0) >= RESUMED_FROM_BYTES;
-    const kept = asideOf(target, `${version.etag ?? version.sequence} ${version.size}`);
-    const before = isLarge ? readNote(`${kept}.json`) : undefined;
-    // Somebody else is at it.
-    this.#isKept = isLarge && (before === undefined || !isAlive(before.pid));
-    this.#file = this.#isKept ? kept : asideOf(target, `${process.pid} ${performance.now()}`);
-    this.#note = `${this.#file}.json`;
-    this.#mode = version.mode === undefined ? 0o644 : Number.parseInt(version.mode, 8) & 0o777;
-    const isThere = this.#isKept && before !== undefined && existsSync(this.#file);
-    if (this.#isKept && !isThere) rmSync(this.#file, { force: true });
-    this.#fd = openSync(this.#file, isThere ? "r+" : "wx", this.#mode | OWN_BITS);
-    if (isThere) {
+    const size = version.size ?? 0;
+    const kept = asideOf(target, `${version.etag ?? version.sequence} ${size}`);
+    const mode = version.mode === undefined ? 0o644 : Number.parseInt(version.mode, 8) & 0o777;
+    this.#mode = mode & ~process.umask();
+    const claimed = size >= RESUMED_FROM_BYTES ? claim(kept, mode | OWN_BITS) : undefined;
+    this.#isKept = claimed !== undefined;
+    this.#file = this.#isKept ? kept : asideOf(target, randomUUID());
+    this.#note = noteOf(this.#file);
+    this.#fd = claimed ?? openSync(this.#file, "wx", mode | OWN_BITS);
+    if (this.#isKept) {
+      // It may have been begun for a version of the same bytes that others might read.
+      fchmodSync(this.#fd, this.#mode | OWN_BITS);
       // The note may be that of an earlier file, which had got its name already when its command was killed.
-      this.length = Math.min(before!.bytes, version.size ?? 0, fstatSync(this.#fd).size);
+      this.length = Math.min(readNote(this.#note)?.bytes ?? 0, size, fstatSync(this.#fd).size);
       ftruncateSync(this.#fd, this.length);
       this.#synced = this.length;
     }
@@ -124,14 +142,14 @@ class Partial {
   }
 
   #write(): void {
-    if (this.#isKept) writeFileSync(this.#note, JSON.stringify({ pid: process.pid, bytes: this.#synced }), { flush: true });
+    if (this.#isKept) writeNote(this.#note, { pid: process.pid, bytes: this.#synced });
   }
 
   finish(): void {
     fsyncSync(this.#fd);
     const mtimeSeconds = Date.parse(this.#version.mtime ?? "") / 1000;
     if (!Number.isNaN(mtimeSeconds)) utimesSync(this.#file, mtimeSeconds, mtimeSeconds);
-    if ((this.#mode & OWN_BITS) !== OWN_BITS) fchmodSync(this.#fd, this.#mode & ~process.umask());
+    fchmodSync(this.#fd, this.#mode);
     renameSync(this.#file, this.#target);
     if (this.#isKept) rmSync(this.#note, { force: true });
   }
@@ -156,7 +174,57 @@ function asideOf(target: string, what: string): string {
   return join(target, "..", `.${basename(target).slice(0, NAME_CHARS)}.${mark}.part`);
 }
 
-function readNote(file: string): { readonly pid: number; readonly bytes: number } | undefined {
+/**
+ * The file that an earlier command of ours left, or a new one in its place. Undefined where somebody else is at it, or it is not
+ * ours: what begins it would become a part of the file.
+ */
+function claim(file: string, mode: number): number | undefined {
+  let fd: number;
+  try {
+    fd = openSync(file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, mode);
+  } catch {
+    // Where nothing can be made at all, whoever makes a file of his own is told.
+    return undefined;
+  }
+  if (isFree(fd, file) && isOurs(fd, file)) return fd;
+  closeSync(fd);
+  return undefined;
+}
+
+/** Held until it is closed: of two commands, in two containers too, only one goes on with a file. */
+function isFree(fd: number, file: string): boolean {
+  try {
+    return openHost().fs.tryLock(fd as Fd);
+  } catch {
+    // There are no locks here.
+    const writer = readNote(noteOf(file))?.pid;
+    return writer === undefined || !isAlive(writer);
+  }
+}
+
+/** Whoever had it a moment ago may have given it its name. */
+function isOurs(fd: number, file: string): boolean {
+  const { dev, ino, uid } = fstatSync(fd);
+  const there = lstatSync(file, { throwIfNoEntry: false });
+  return there?.dev === dev && there.ino === ino && uid === process.geteuid?.();
+}
+
+const noteOf = (file: string): string => `${file}.json`;
+
+type Note = { readonly pid: number; readonly bytes: number };
+
+function writeNote(file: string, note: Note): void {
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+  const fd = openSync(file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
+  try {
+    writeFileSync(fd, JSON.stringify(note));
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function readNote(file: string): Note | undefined {
   try {
     const note = JSON.parse(readFileSync(file, "utf8")) as { pid?: unknown; bytes?: unknown };
     if (!Number.isSafeInteger(note.pid) || !Number.isSafeInteger(note.bytes) || (note.bytes as number) < 0) return undefined;

@@ -4,7 +4,7 @@ import type { HubAccess } from "#access/hub-access.ts";
 import { readSshKey } from "#access/ssh-keys.ts";
 import type { Applied, Bootstrap, BootstrapTarget } from "#config/bootstrap.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
-import { NEW_LINK, type NewLink, checked } from "#hub/agents/link.ts";
+import { NEW_LINK, type NewLink, checked, trimRoot } from "#hub/agents/link.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import { SETTINGS_DEFAULT, type SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -31,17 +31,22 @@ export function bootstrapTarget(access: HubAccess, spaces: SpaceService, agents:
 }
 
 /** As the hub takes a new link; what the file says beside where it leads are its settings. */
-export function newLinkOf({ host, label, root, space, prefix, enabled, ...settings }: Item<"links">): unknown {
+function newLinkOf({ host, label, root, space, prefix, enabled, ...settings }: Item<"links">): unknown {
   return { host, selector: label, root, space, prefix, enabled, settings };
 }
 
-/** A link is known by whom it is for and its root. */
+/** @throws {SynclineError} USAGE for a link of the file that none can be */
+export function checkLinks({ links }: Pick<Bootstrap, "links">): void {
+  for (const link of links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
+}
+
+/** A link is known by whom it is for and its root, which is kept without a slash at its end. */
 async function applyLink(agents: HubAgents, item: Item<"links">): Promise<Applied> {
   const wanted = checked(NEW_LINK, newLinkOf(item), "link of the bootstrap file");
   const { host, selector, root, space, prefix, settings, enabled } = wanted;
   const known = agents
     .definitions(WHO)
-    .find((link) => link.host === host && link.selector === selector && link.root === root);
+    .find((link) => link.host === host && link.selector === selector && link.root === trimRoot(root));
   if (known === undefined) {
     await agents.createLink(WHO, wanted);
     return "made";

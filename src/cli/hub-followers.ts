@@ -71,33 +71,64 @@ export async function openFollowers(parts: FollowParts, agents: AgentFiles): Pro
   return { followers, following, digests, store, repair };
 }
 
-/** Begins what the bootstrap file says. A source that does not answer keeps no hub from starting: it is asked again. */
-export async function followFile(
-  { follow }: Pick<Bootstrap, "follow">,
-  { followers }: Pick<RunningFollowers, "followers">,
-  { clock, log }: Pick<FollowParts, "clock" | "log">,
-  closing: AbortSignal,
-): Promise<void> {
-  const waiting = new Set(follow);
-  while (waiting.size > 0 && !closing.aborted) {
-    for (const item of waiting) {
-      try {
-        const done = await followItem(item, followers, closing);
-        if (done !== "same") log.info("bootstrap", { done, kind: "follow", label: item.as ?? item.space });
-        waiting.delete(item);
-      } catch (error) {
-        if (closing.aborted) return;
-        const isLater = error instanceof SynclineError && ["LINK_LOST", "AUTH", "SPACE_UNKNOWN", "LIMIT"].includes(error.code);
-        log.error("bootstrap: space cannot follow", { space: item.as ?? item.space, error: messageOf(error), again: isLater });
-        if (!isLater) waiting.delete(item);
-      }
+type FollowItem = Bootstrap["follow"][number];
+
+/** What bootstrap files say of following, each item once; a source that does not answer holds nothing up and is asked again. */
+export class FollowedFile {
+  readonly #known = new Set<string>();
+  readonly #waiting = new Set<FollowItem>();
+  #isWanted = Promise.withResolvers<void>();
+
+  /** What the file says now. What it says no more goes on: nothing is ever removed by it. */
+  wants({ follow }: Pick<Bootstrap, "follow">): void {
+    for (const item of follow) {
+      const text = JSON.stringify(item);
+      if (this.#known.has(text)) continue;
+      this.#known.add(text);
+      this.#waiting.add(item);
     }
-    if (waiting.size > 0) await clock.sleep(AGAIN_MS, closing).catch(() => undefined);
+    this.#isWanted.resolve();
+  }
+
+  /** Begins what is wanted, until the signal. */
+  async run(
+    { followers }: Pick<RunningFollowers, "followers">,
+    parts: Pick<FollowParts, "clock" | "log">,
+    closing: AbortSignal,
+  ): Promise<void> {
+    const { clock } = parts;
+    closing.addEventListener("abort", () => this.#isWanted.resolve(), { once: true });
+    while (!closing.aborted) {
+      this.#isWanted = Promise.withResolvers<void>();
+      for (const item of this.#waiting) {
+        if (!(await this.#isDone(item, followers, parts, closing))) continue;
+        this.#waiting.delete(item);
+      }
+      if (closing.aborted) return;
+      const over = new AbortController();
+      const again = this.#waiting.size === 0 ? [] : [clock.sleep(AGAIN_MS, AbortSignal.any([closing, over.signal])).catch(() => undefined)];
+      await Promise.race([this.#isWanted.promise, ...again]);
+      over.abort();
+    }
+  }
+
+  /** False: later. */
+  async #isDone(item: FollowItem, followers: Followers, { log }: Pick<FollowParts, "log">, closing: AbortSignal): Promise<boolean> {
+    try {
+      const done = await followItem(item, followers, closing);
+      if (done !== "same") log.info("bootstrap", { done, kind: "follow", label: item.as ?? item.space });
+      return true;
+    } catch (error) {
+      if (closing.aborted) return false;
+      const isLater = error instanceof SynclineError && ["LINK_LOST", "AUTH", "SPACE_UNKNOWN", "LIMIT"].includes(error.code);
+      log.error("bootstrap: space cannot follow", { space: item.as ?? item.space, error: messageOf(error), again: isLater });
+      return !isLater;
+    }
   }
 }
 
 async function followItem(
-  { space, from, as, token, tokenFile, ca, caFile }: Bootstrap["follow"][number],
+  { space, from, as, token, tokenFile, ca, caFile }: FollowItem,
   followers: Followers,
   signal: AbortSignal,
 ): Promise<"made" | "same"> {

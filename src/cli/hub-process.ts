@@ -21,7 +21,6 @@ import { Traffic } from "#gateway/api/traffic.ts";
 import { frontOf } from "#gateway/front.ts";
 import { HttpWork } from "#gateway/http-work.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
-import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import type { SpaceTraces } from "#hub/endpoint/space-endpoint.ts";
 import { HubUploads } from "#hub/uploads/hub-uploads.ts";
@@ -55,8 +54,8 @@ import { openPacks } from "#store/packs/packs.ts";
 import { limitConnections } from "#cli/hub-connections.ts";
 import { type HubDatabase, bindDirectory, openHubDatabase } from "#cli/hub-database.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
-import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
-import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
+import { bootstrapTarget, checkLinks } from "#cli/hub-bootstrap.ts";
+import { FollowedFile, type RunningFollowers, followMetrics, openFollowers } from "#cli/hub-followers.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { openDoors, servesTls } from "#cli/hub-doors.ts";
 import { FRONT_MIGRATIONS, frontRows } from "#cli/hub-front.ts";
@@ -188,9 +187,10 @@ export class HubProcess {
       const tracing = (late.tracing = tracingOf(options, stores, reload, metrics));
       const setup = await HubSetup.open(stores.access, options.dataDir, options.host.random);
       const running = await listenForAgents(options, stores, reload, tracing, opened);
-      await startConfiguration(options, stores, running, reload);
+      const followed = new FollowedFile();
+      await startConfiguration(options, stores, running, reload, followed);
       await setup.refresh();
-      const between = await startFollowers(options, stores, running, reload, opened, closing.signal);
+      const between = await startFollowers(options, stores, running, reload, opened, followed, closing.signal);
       const onDamaged = between.repair.lost.bind(between.repair);
       const care = runningCare(options, stores, onDamaged);
       const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged, transfers: transfersOf(options, stores, reload) });
@@ -333,13 +333,10 @@ function leveled(log: ApiLog, config: () => HubConfig): ApiLog {
 async function startConfiguration(
   { bootstrap, log }: HubOptions,
   { access, spaces }: Stores,
-  { agents }: RunningAgents,
+  { agents, listener }: RunningAgents,
   reload: HubReload,
+  followed: FollowedFile,
 ): Promise<void> {
-  // All of the file is right, or nothing of it is done.
-  const check = ({ links }: Bootstrap): void => {
-    for (const link of links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
-  };
   const apply = (file: Bootstrap): Promise<BootstrapCounts> => {
     // It may be made later, by command; until then whoever has it finds out by what is denied.
     for (const { name, roles = [] } of [...file.users, ...file.groups]) {
@@ -351,9 +348,15 @@ async function startConfiguration(
       log.info("bootstrap", { done, kind, label }),
     );
   };
-  reload.use({ access, check, apply });
+  const taken = async (file: Bootstrap | undefined): Promise<void> => {
+    if (file !== undefined) followed.wants(file);
+    await listener.declareAnew();
+  };
+  // All of the file is right, or nothing of it is done.
+  reload.use({ access, check: checkLinks, apply, taken });
   if (bootstrap === undefined) return;
-  check(bootstrap);
+  checkLinks(bootstrap);
+  followed.wants(bootstrap);
   log.info("bootstrap applied", await apply(bootstrap));
 }
 
@@ -444,19 +447,19 @@ async function faultOf(ask: () => unknown): Promise<string | undefined> {
 }
 
 async function startFollowers(
-  { host, dataDir, bootstrap, log }: HubOptions,
+  { host, dataDir, log }: HubOptions,
   stores: Stores,
   { listener }: RunningAgents,
   reload: HubReload,
   opened: Opened,
+  followed: FollowedFile,
   closing: AbortSignal,
 ): Promise<RunningFollowers> {
   const { clock, random } = host;
   const reach = (): Reach => REACHES.find((one) => one === reload.config.followSources) ?? "public";
   const running = await openFollowers({ ...stores, clock, random, dataDir, log, reach }, listener);
   opened.add(() => running.followers.close());
-  const following = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
-  opened.goesOn("following of what the bootstrap file names", following, log);
+  opened.goesOn("following of what the bootstrap file names", followed.run(running, { clock, log }, closing), log);
   opened.goesOn("repair", running.repair.run(closing), log);
   return running;
 }

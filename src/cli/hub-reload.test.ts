@@ -1,14 +1,16 @@
 /** A hub whose configuration and bootstrap file change while it runs. */
 import { Database, SQLiteError } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readBootstrap } from "#config/bootstrap.ts";
 import { resolveHubConfig } from "#config/hub-config.ts";
+import { runHostAgent } from "#cli/engine.ts";
 import { HubProcess } from "#cli/hub-process.ts";
-import { type HubReading, LOOK_MS } from "#cli/hub-reload.ts";
+import { type HubReloadParts, LOOK_MS } from "#cli/hub-reload.ts";
 import { readSmallFile } from "#cli/local-files.ts";
+import { LINK_SETTINGS } from "#hub/agents/link.ts";
 import { openHost } from "#platform/host-bun.ts";
 
 const TOKEN = "admin-0123456789abcdef0123456789abcdef";
@@ -50,10 +52,11 @@ describe("a configuration that changes", () => {
   };
   const config = (...lines: string[]): void =>
     write("hub.yaml", ["listen: 127.0.0.1:0", `bootstrap: ${at("boot.yaml")}`, ...lines].join("\n"));
-  const read = (): HubReading => {
+  const read: HubReloadParts["read"] = (named) => {
     const files = ["hub.prod.yaml", "hub.yaml"].filter((name) => existsSync(at(name)));
     const texts = files.map((name) => ({ name, text: readSmallFile("config", at(name)) }));
     const resolved = resolveHubConfig({ line: {}, environment: {}, files: texts });
+    named(resolved.config);
     const { bootstrap } = resolved.config;
     return { resolved, bootstrap: readBootstrap(readSmallFile("bootstrap", bootstrap!), "boot.yaml") };
   };
@@ -68,7 +71,7 @@ describe("a configuration that changes", () => {
   beforeAll(async () => {
     write("boot.yaml", boot(""));
     config();
-    const first = read();
+    const first = read(() => undefined);
     const tell = (message: string, fields: object): void => void log.push(`${message} ${JSON.stringify(fields)}`);
     const host = openHost();
     const { clock } = host;
@@ -115,6 +118,71 @@ describe("a configuration that changes", () => {
     await reload();
     expect((await state()).restartNeeded).toEqual([]);
   });
+
+  test("[RELOAD-932] leave that hosts no longer have to link directories ends the links that they declared, and comes back", async () => {
+    const joining = "joinTokens: [{value: join-0123456789abcdef0123456789abcdef}]";
+    write("boot.yaml", boot("", `spaces: [{name: late}, {name: free}]\n${joining}`));
+    expect((await reload()).status).toBe(200);
+    writeFileSync(at("join"), "join-0123456789abcdef0123456789abcdef\n");
+    for (const name of ["root", "other", "agent"]) mkdirSync(at(name), { recursive: true });
+    const end = new AbortController();
+    const linkOf = (root: string, space: string) => ({ root: at(root), space, prefix: "", settings: LINK_SETTINGS.parse({}) });
+    const agent = runHostAgent({
+      hub: hub.url, name: "web1", dataDir: at("agent"), joinTokenFile: at("join"), fingerprint: undefined, acceptNew: true,
+      links: [linkOf("root", "late"), linkOf("other", "free")], ignore: [], mayInstall: false, otlp: undefined,
+      hooks: { before: undefined, after: undefined, timeoutMs: 1000, onAfterFailure: "report" },
+      onReload: () => undefined, log: () => undefined,
+    }, end.signal);
+    const spaces = async (): Promise<string> => {
+      const { links } = (await (await ask("/v1/links/defined")).json()) as { links: { space: string }[] };
+      return links.map(({ space }) => space).toSorted().join();
+    };
+    const until = async (wanted: string): Promise<void> => {
+      while ((await spaces()) !== wanted) await Bun.sleep(20);
+    };
+    await until("free,late");
+    config("hostLinks: [free]");
+    expect((await reload()).status).toBe(200);
+    expect(await spaces()).toBe("free");
+    config();
+    expect((await reload()).status).toBe(200);
+    expect(await spaces()).toBe("free,late");
+    end.abort();
+    await agent;
+    // One that is away has none either.
+    config("hostLinks: [late]");
+    expect((await reload()).status).toBe(200);
+    expect(await spaces()).toBe("late");
+    write("boot.yaml", boot(""));
+    config();
+    await reload();
+  }, 30_000);
+
+  test("[RELOAD-933] a file that a wrong configuration names counts as soon as it is right", async () => {
+    write("other.yaml", "users: [{name: admin, roles: [admin]}]\nroles: [{name: x, includes: [nobody]}]\n");
+    write("hub.yaml", `listen: 127.0.0.1:0\nbootstrap: ${at("other.yaml")}\n`);
+    while ((await state()).valid) await Bun.sleep(20);
+    write("other.yaml", boot("", "spaces: [{name: righted}]"));
+    while (!(await state()).valid) await Bun.sleep(20);
+    expect((await ask("/v1/spaces/righted")).status).toBe(200);
+    config();
+    await reload();
+  }, 30_000);
+
+  test("[RELOAD-937] what the bootstrap file says of following begins when it is read again, once", async () => {
+    const follow = `follow: [{space: theirs, from: "http://127.0.0.1:1", token: ${TOKEN}}]`;
+    const begun = (): number => log.filter((line) => line.startsWith("bootstrap: space cannot follow") && line.includes("theirs")).length;
+    write("boot.yaml", boot("", follow));
+    expect((await reload()).status).toBe(200);
+    while (begun() === 0) await Bun.sleep(20);
+    await reload();
+    write("boot.yaml", boot("", `${follow}\nspaces: [{name: late}]`));
+    await reload();
+    await Bun.sleep(50);
+    expect(begun()).toBe(1);
+    write("boot.yaml", boot(""));
+    await reload();
+  }, 30_000);
 
   test("[RELOAD-5] a file that cannot be looked at ends nothing: what changes later counts as before", async () => {
     symlinkSync("hub.prod.yaml", at("hub.prod.yaml"));
@@ -183,6 +251,15 @@ describe("a configuration that changes", () => {
     expect(await counts(`, ${scopes}`)).toMatchObject({ made: 0, changed: 0 });
     expect(await setDisabled(false)).toBe(200);
     expect(await counts("")).toMatchObject({ made: 0, changed: 2 });
+    write("boot.yaml", boot(""));
+    await reload();
+  });
+
+  test("[CONF-924] a link whose root is written with a slash at its end is the same when the file is read again", async () => {
+    write("boot.yaml", boot("", "spaces: [{name: late}]\nlinks: [{host: web1, root: /srv/site/, space: late}]"));
+    expect((await reload()).body["bootstrap"]).toMatchObject({ made: 1 });
+    const again = await reload();
+    expect([again.status, again.body["bootstrap"]]).toEqual([200, expect.objectContaining({ made: 0, changed: 0 })]);
     write("boot.yaml", boot(""));
     await reload();
   });

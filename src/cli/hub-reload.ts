@@ -30,8 +30,12 @@ export type HubReading = { readonly resolved: ResolvedHubConfig; readonly bootst
 export type HubReloadParts = {
   /** What the hub was started with. */
   readonly first: HubReading;
-  /** Reads and checks all of it again. @throws {SynclineError} USAGE that names file, line and key */
-  readonly read: () => HubReading;
+  /**
+   * Reads and checks all of it again.
+   * @param named is told which files the configuration names, before they are read
+   * @throws {SynclineError} USAGE that names file, line and key
+   */
+  readonly read: (named: (config: HubConfig) => void) => HubReading;
   /** The configuration files, also those that are not there now. */
   readonly files: readonly string[];
   readonly clock: Clock;
@@ -44,6 +48,8 @@ export type HubReloadTarget = {
   /** @throws {SynclineError} when something of the file cannot be; nothing was done then */
   readonly check: (bootstrap: Bootstrap) => void;
   readonly apply: (bootstrap: Bootstrap) => Promise<BootstrapCounts>;
+  /** Brings what stands into line with what is in force now. Done again where it was refused. */
+  readonly taken: (bootstrap: Bootstrap | undefined) => Promise<void>;
 };
 
 type AuditEvent = Parameters<HubAccess["audit"]["append"]>[1];
@@ -54,7 +60,8 @@ export class HubReload {
   #chains: ResolvedHubConfig["chains"];
   #target: HubReloadTarget | undefined;
   #config: HubConfig;
-  #resolved: ResolvedHubConfig;
+  /** As it was read last, however wrong the files are that it names: they are looked at until they are right. */
+  #named: HubConfig;
   #loadedMs: number;
   #fault: string | undefined;
   #restartNeeded: readonly HubKey[] = [];
@@ -69,7 +76,7 @@ export class HubReload {
 
   constructor(parts: HubReloadParts) {
     this.#parts = parts;
-    this.#resolved = parts.first.resolved;
+    this.#named = parts.first.resolved.config;
     this.#config = parts.first.resolved.config;
     this.#chains = parts.first.resolved.chains;
     this.#loadedMs = parts.clock.nowMs();
@@ -122,7 +129,7 @@ export class HubReload {
     const target = this.#target!;
     this.#isOwing = false;
     try {
-      const { resolved, bootstrap } = read();
+      const { resolved, bootstrap } = read((config) => (this.#named = config));
       const book = new RoleBook(bootstrap?.roles ?? []);
       if (bootstrap !== undefined) target.check(bootstrap);
       const signIn = signInOf(resolved.config);
@@ -141,6 +148,7 @@ export class HubReload {
       for (const { key, from, to, applied } of changes) {
         log.info(applied ? "configuration changed" : "configuration changed: restart needed", { key, from, to });
       }
+      await target.taken(bootstrap);
       const counts = bootstrap === undefined ? { made: 0, changed: 0, same: 0 } : await target.apply(bootstrap);
       for (let first = this.#untold[0]; first !== undefined; first = this.#untold[0]) {
         await target.access.audit.append(first.by, first.event);
@@ -179,7 +187,6 @@ export class HubReload {
       else config[key] = value;
     }
     this.#config = config as HubConfig;
-    this.#resolved = resolved;
     this.#restartNeeded = changes.filter(({ applied }) => !applied).map(({ key }) => key as HubKey);
     const waiting = Object.fromEntries(this.#restartNeeded.map((key) => [key, this.#chains[key]]));
     this.#chains = { ...resolved.chains, ...waiting };
@@ -209,7 +216,7 @@ export class HubReload {
 
   /** Of all files that the configuration is made of. A file that is replaced, through symlinks too, is another. */
   #stamp(): string {
-    const { bootstrap, oidcClientSecretFile, otlpHeadersFile } = this.#resolved.config;
+    const { bootstrap, oidcClientSecretFile, otlpHeadersFile } = this.#named;
     const files = [...this.#parts.files, bootstrap, oidcClientSecretFile, otlpHeadersFile].filter((file) => file !== undefined);
     return files.map(stampOf).join("\n");
   }

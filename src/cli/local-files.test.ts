@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writePrivately } from "#cli/local-files.ts";
@@ -21,6 +21,23 @@ test("[CLI-140] what comes from a hub goes into a file that only its owner reads
     await Bun.sleep(50);
     refused.resolve();
     expect(await writing).toBe("EISDIR");
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test("[CLI-929] so it does where the file was there already, and others might read it", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "syncline-files-"));
+  const file = join(dir, "f");
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    yield Buffer.from("secret");
+  }
+  try {
+    writeFileSync(file, "before");
+    chmodSync(file, 0o644);
+    await writePrivately(file, pieces());
+    expect([readFileSync(file, "utf8"), statSync(file).mode & 0o777]).toEqual(["secret", 0o600]);
   } finally {
     rmSync(dir, { recursive: true });
   }

@@ -7,6 +7,7 @@ import {
   closeSync,
   createWriteStream,
   existsSync,
+  fchmodSync,
   fstatSync,
   linkSync,
   mkdirSync,
@@ -246,7 +247,10 @@ export function removeFiles(files: readonly [string, ...string[]]): void {
  * @returns how many bytes; rejects with the system's error
  */
 export async function writePrivately(file: string, pieces: AsyncIterable<Uint8Array>): Promise<number> {
-  const sink = createWriteStream(file, { mode: 0o600, flush: true });
+  const fd = openSync(file, "w", 0o600);
+  // One that was there may be open to others; what is no file (a pipe, /dev/stdout) is not ours to close to them.
+  if (fstatSync(fd).isFile()) fchmodSync(fd, 0o600);
+  const sink = createWriteStream(file, { fd, flush: true });
   const done = Promise.withResolvers<void>();
   sink.on("error", done.reject).on("close", () => done.resolve());
   // Met with the next piece, or at the end: what comes may be waited for meanwhile.

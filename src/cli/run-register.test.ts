@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { appendFileSync, mkdtempSync, rmSync, statSync, truncateSync } from "node:fs";
+import {
+  appendFileSync, closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readTokens, stateDirectory } from "#cli/local-files.ts";
@@ -58,6 +60,24 @@ test("[CLI-144] a run is registered after lines that were cut off anywhere, also
     const found = readRuns(dir).filter(({ runId }) => runId !== "aaaa2222");
     expect([end, found]).toEqual([end, [run("aaaa1111"), run("aaaa4444")]]);
   }
+});
+
+test("[CLI-936] a register that is shortened is replaced as a whole, and one that cannot be is read all the same", () => {
+  const file = join(dir, "runs.ndjson");
+  const line = (at: number): string => JSON.stringify(run(`${at}`.padStart(8, "0")));
+  const lines = Array.from({ length: 20_001 }, (_, at) => `${line(at)}\n`).join("");
+  writeFileSync(file, lines, { mode: 0o600 });
+  const aside = `${file}.${process.pid}.new`;
+  mkdirSync(aside);
+  expect(readRuns(dir)).toHaveLength(10_000);
+  rmSync(aside, { recursive: true });
+  // Who has it open, as who is cut off in the middle would leave it, has all of it.
+  const before = openSync(file, "r");
+  expect(readRuns(dir)).toHaveLength(10_000);
+  expect([readFileSync(before, "utf8").length, readFileSync(file, "utf8").split("\n").length]).toEqual([lines.length, 10_001]);
+  closeSync(before);
+  expect(statSync(file).mode & 0o077).toBe(0);
+  expect(findRun(readRuns(dir), "00020000")).toEqual(run("00020000"));
 });
 
 test("[CLI-141] the line of a run's end takes the place of that of its beginning; runs without an id stay as they are", () => {

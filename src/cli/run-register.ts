@@ -5,9 +5,10 @@
  * that cannot be read are skipped.
  */
 import { join } from "node:path";
-import { appendLine, readIfThere, writeText } from "#cli/local-files.ts";
+import { appendLine, readIfThere } from "#cli/local-files.ts";
 import { type Given, parse } from "#cli/parse.ts";
 import { toJson } from "#cli/output.ts";
+import { writePrivateFile } from "#platform/net/private-file.ts";
 import type { Result } from "#sync/session/events.ts";
 
 /** Lines kept; the oldest go when there are twice as many. */
@@ -41,11 +42,20 @@ export function readRuns(stateDir: string): RunLine[] {
   const lines = text.split("\n").filter((line) => line !== "");
   if (lines.length > 2 * LINES_MAX) {
     lines.splice(0, lines.length - LINES_MAX);
-    writeText(fileOf(stateDir), `${lines.join("\n")}\n`);
+    shorten(fileOf(stateDir), lines);
   }
   const runs = lines.map(readLine).filter((run) => run !== undefined);
   const lastOf = new Map(runs.map(({ runId }, at) => [runId, at]));
   return runs.filter(({ runId }, at) => runId === "" || lastOf.get(runId) === at);
+}
+
+/** Replaced whole, because it is all that finds a run again; and where that is refused, it is no reason to find none. */
+function shorten(file: string, lines: readonly string[]): void {
+  try {
+    writePrivateFile(file, `${lines.join("\n")}\n`);
+  } catch {
+    // A full disk: the next time.
+  }
 }
 
 /** Fewer digits of a run's id are not taken for it. */

@@ -3,7 +3,7 @@
  * time, verified, and kept by the hub, so that the same command goes on where an earlier one ended, whoever died.
  */
 import { createHash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { hostname } from "node:os";
 import type { JobJson } from "#gateway/api/job-shapes.ts";
 import type { VersionJson } from "#gateway/api/shapes.ts";
@@ -206,6 +206,24 @@ class FileUpload {
       at += count;
     }
     return bytes;
+  }
+}
+
+/**
+ * A small file as it is at one moment, with the stamps of that moment: sent while somebody writes to it, it would arrive as a
+ * mixture that it never was.
+ * @throws {SynclineError} STALE when it is changed while it is read
+ */
+export function readStill<T>(file: string, stampsOf: (fd: number) => T): { readonly bytes: Uint8Array<ArrayBuffer>; readonly stamps: T } {
+  const fd = openSync(file, "r");
+  try {
+    const before = stampOf(fd);
+    const stamps = stampsOf(fd);
+    const bytes = new Uint8Array(readFileSync(fd));
+    if (stampOf(fd) !== before) throw changed(file);
+    return { bytes, stamps };
+  } finally {
+    closeSync(fd);
   }
 }
 

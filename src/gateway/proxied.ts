@@ -70,7 +70,10 @@ async function rewound(connection: TcpConnection, early: Uint8Array): Promise<Tc
   }
 }
 
-/** Hands on what comes from one connection to the other, as fast as that takes it. */
+/**
+ * Hands on what comes from one connection to the other, as fast as that takes it. One that is cut is passed on as a cut: an
+ * end in order would make a whole of the part that has come.
+ */
 function pass(from: TcpConnection, to: TcpConnection): void {
   from.listen({
     onData(bytes) {
@@ -80,7 +83,7 @@ function pass(from: TcpConnection, to: TcpConnection): void {
       full.then(() => from.resume(), () => from.destroy());
     },
     onEnd: () => to.end(),
-    onClose: () => to.end(),
+    onClose: (error) => (error === undefined ? to.end() : to.destroy()),
   });
 }
 

@@ -11,6 +11,7 @@ import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { formatMoment, tableLines } from "#cli/format.ts";
 import { openClient } from "#cli/hub-client.ts";
+import { checkLinks } from "#cli/hub-bootstrap.ts";
 import { hubConfiguration } from "#cli/hub-configuration.ts";
 import { readSmallFile } from "#cli/local-files.ts";
 import { nearest, usage } from "#cli/values.ts";
@@ -67,7 +68,7 @@ async function reload(context: Context): Promise<number> {
 }
 
 function check({ output }: Context, { config }: ResolvedHubConfig): void {
-  if (config.bootstrap !== undefined) readBootstrap(readSmallFile("bootstrap", config.bootstrap), config.bootstrap);
+  if (config.bootstrap !== undefined) checkLinks(readBootstrap(readSmallFile("bootstrap", config.bootstrap), config.bootstrap));
   oidcSettingsOf(config, (file) => readSmallFile("oidc-client-secret-file", file));
   otlpSettingsOf(config, (file) => readSmallFile("otlp-headers-file", file));
   output.event({ type: "config", valid: true });

@@ -22,9 +22,12 @@ export const conflictsCommand: Command = async (context) => {
       : [{ alpha: sideText(alpha), beta: sideText(beta) }];
   let count = 0;
   let failed = 0;
+  let problems = 0;
   for (const pair of pairs) {
     try {
-      count += await showConflicts(context, pair, last);
+      const found = await showConflicts(context, pair, last);
+      count += found.conflicts.length;
+      problems += found.problems;
     } catch (error) {
       // One pair whose disk is not mounted must not hide those of the others.
       if (pairs.length === 1 || context.signal.aborted) throw error;
@@ -33,15 +36,20 @@ export const conflictsCommand: Command = async (context) => {
     }
   }
   context.output.event({ type: "conflicts", count });
-  if (count + failed === 0) context.output.line("No conflicts.");
+  if (count + failed + problems === 0) context.output.line("No conflicts.");
   if (failed > 0) return EXIT.failed;
-  return count > 0 ? EXIT.decision : EXIT.same;
+  if (count > 0) return EXIT.decision;
+  return problems > 0 ? EXIT.problems : EXIT.same;
 };
 
+/** What could not be looked at may be in conflict, too. */
+type Found = { readonly conflicts: readonly Conflict[]; readonly problems: number };
+
 /** The conflicts that a run with these options would find now. Changes nothing. */
-export async function findConflicts(context: Context, pair: Pair, given: Given): Promise<Conflict[]> {
+export async function findConflicts(context: Context, pair: Pair, given: Given): Promise<Found> {
   const { output, signal } = context;
   const conflicts: Conflict[] = [];
+  let problems = 0;
   const request = {
     pair,
     given,
@@ -53,21 +61,24 @@ export async function findConflicts(context: Context, pair: Pair, given: Given):
   const options = { ...sessionOptions(given), dryRun: true, watch: false, approve: undefined };
   await runPair(request, options, (event) => {
     if (event.type === "plan") conflicts.push(...event.plan.conflicts);
-    if (event.type === "problem") output.problem(event.problem);
+    if (event.type !== "problem") return;
+    problems++;
+    output.problem(event.problem);
   });
-  return conflicts;
+  return { conflicts, problems };
 }
 
-async function showConflicts(context: Context, pair: Pair, runs: readonly RunLine[]): Promise<number> {
+async function showConflicts(context: Context, pair: Pair, runs: readonly RunLine[]): Promise<Found> {
   const { output, parsed } = context;
   const { given } = runOptions(runOfPair(runs, pair), parsed.given);
-  const conflicts = await findConflicts(context, pair, given);
+  const found = await findConflicts(context, pair, given);
+  const { conflicts } = found;
   for (const conflict of conflicts)
     output.event({ type: "conflict", ...pair, conflict: conflictJson(conflict) });
-  if (conflicts.length === 0) return 0;
+  if (conflicts.length === 0) return found;
   output.answer(`${printablePath(pair.alpha)} ↔ ${printablePath(pair.beta)}`);
   output.answer(conflictLines(conflicts, output.screen.paint, conflicts.length).join("\n"));
   const resolve = ["syncline", "resolve", pair.alpha, pair.beta].map(shellWord).join(" ");
   output.line(`settle them: ${resolve} --keep alpha|beta|copy|newer [PATH...]`);
-  return conflicts.length;
+  return found;
 }

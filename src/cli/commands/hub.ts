@@ -1,5 +1,6 @@
 /** `syncline hub`: keep spaces with their whole history, and serve them. */
 import { readBootstrap } from "#config/bootstrap.ts";
+import type { HubConfig } from "#config/hub-config.ts";
 import { LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
 import type { SynclineError } from "#model/error.ts";
@@ -10,24 +11,24 @@ import { EXIT } from "#cli/exit-code.ts";
 import { shellWord } from "#cli/format.ts";
 import { configurationFiles, hubConfiguration, hubDataDir } from "#cli/hub-configuration.ts";
 import type { HubProcess } from "#cli/hub-process.ts";
-import type { HubReading } from "#cli/hub-reload.ts";
+import type { HubReading, HubReloadParts } from "#cli/hub-reload.ts";
 import { readSmallFile } from "#cli/local-files.ts";
 
 export const hubCommand: Command = async (context) => {
   const { output, parsed, signal } = context;
   const [word, ...operands] = parsed.operands;
   if (word !== undefined) return (await import("#cli/commands/hub-care.ts")).hubCareCommand(context, word, operands);
-  const read = (): HubReading => readAll(context);
-  const first = read();
+  const first = readAll(context);
   const { resolved, bootstrap } = first;
   const { config } = resolved;
   const dataDir = hubDataDir(context, resolved);
+  const hangup = hangupOf(context);
   const { HubProcess } = await import("#cli/hub-process.ts");
   const log = hubLog(context);
+  const read: HubReloadParts["read"] = (named) => readAll(context, named);
   const source = { first, read, files: configurationFiles(context) };
   const hub = await HubProcess.start({ host: await openHost(), dataDir, config, bootstrap, source, log, signal });
-  // On a terminal it means that the terminal is gone.
-  if (!output.screen.out.isTty) context.onHangup(() => void hub.reload("SIGHUP").catch(() => undefined));
+  hangup.take(() => void hub.reload("SIGHUP").catch(() => undefined));
   let lost: SynclineError | undefined | void;
   try {
     say(context, hub, dataDir);
@@ -42,9 +43,28 @@ export const hubCommand: Command = async (context) => {
   return EXIT.interrupted;
 };
 
+/**
+ * A hub that begins may take a while, and SIGHUP would end it: to a service manager in good order, which leaves it so. It is heard
+ * from the first moment on, and done when there is a hub. On a terminal it means that the terminal is gone.
+ */
+function hangupOf({ output, onHangup }: Context): { take(reload: () => void): void } {
+  let isAsked = false;
+  let reload = (): void => {
+    isAsked = true;
+  };
+  if (!output.screen.out.isTty) onHangup(() => reload());
+  return {
+    take(next) {
+      reload = next;
+      if (isAsked) next();
+    },
+  };
+}
+
 /** Everything that the hub is told from outside. @throws {SynclineError} USAGE that names file, line and key */
-function readAll(context: Context): HubReading {
+function readAll(context: Context, named?: (config: HubConfig) => void): HubReading {
   const resolved = hubConfiguration(context);
+  named?.(resolved.config);
   const file = resolved.config.bootstrap;
   const bootstrap = file === undefined ? undefined : readBootstrap(readSmallFile("bootstrap", file), file);
   return { resolved, bootstrap };

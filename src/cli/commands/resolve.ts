@@ -46,7 +46,7 @@ async function requireConflicts(
   given: Given,
   paths: readonly RelPath[],
 ): Promise<void> {
-  const conflicts = await findConflicts(context, pair, { ...given, conflict: "leave" });
+  const { conflicts } = await findConflicts(context, pair, { ...given, conflict: "leave" });
   const idle = paths.find((path) => !conflicts.some((conflict) => isWithin(conflict.path, path)));
   if (idle === undefined) return;
   throw usage(`"${printablePath(idle)}" is not in conflict`, "syncline conflicts lists what is");

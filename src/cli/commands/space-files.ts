@@ -1,5 +1,5 @@
 /** `syncline ls`, `put`, `get`, `rm`, `mkdir`, `mv` and `cp`: files of a space on a hub. */
-import { statSync } from "node:fs";
+import { type BigIntStats, fstatSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { SynclineError } from "#model/error.ts";
 import { nameOf, printablePath } from "#model/path.ts";
@@ -12,7 +12,7 @@ import { formatBytes, formatCount, plural, tableLines } from "#cli/format.ts";
 import { type Place, openClient, parseFilePlace, parsePlace, parseTarget } from "#cli/hub-client.ts";
 import { fetchFile, writeWhole } from "#cli/fetch-file.ts";
 import { Persistence } from "#cli/persistence.ts";
-import { UPLOAD_FROM_BYTES, uploadFile } from "#cli/upload-file.ts";
+import { UPLOAD_FROM_BYTES, readStill, uploadFile } from "#cli/upload-file.ts";
 import { usage } from "#cli/values.ts";
 
 /** Lines put into columns together; the columns of a long listing may change their width in between. */
@@ -65,14 +65,16 @@ export const putCommand: Command = async (context) => {
   if (file === "-" && isLater) throw usage("--async takes a file, not standard input", "write it to a file first, or leave --async out");
   const isLarge = file !== "-" && (isLater || statSync(readable(file!)).size >= UPLOAD_FROM_BYTES);
   if (isLarge) return putLarge(context, client, file!, { space, path });
-  const version =
-    file === "-"
-      ? await client.put(space, path, Bun.stdin.stream())
-      : await client.put(space, path, Bun.file(file!), stampsOf(file!));
+  const version = await (file === "-" ? client.put(space, path, Bun.stdin.stream()) : putSmall(client, file!, { space, path }));
   context.output.event({ type: "put", ...version });
   context.output.line(putLine(space, version));
   return EXIT.same;
 };
+
+function putSmall(client: HubClient, file: string, { space, path }: Place): Promise<VersionJson> {
+  const { bytes, stamps } = readStill(file, (fd) => stampsOf(fstatSync(fd, { bigint: true })));
+  return client.put(space, path, bytes, stamps);
+}
 
 const putLine = (space: string, { path, size = 0, sequence }: VersionJson): string =>
   `${space}:${printablePath(path)}  ${formatBytes(size)}  sequence ${sequence}`;
@@ -80,7 +82,7 @@ const putLine = (space: string, { path, size = 0, sequence }: VersionJson): stri
 async function putLarge(context: Context, client: HubClient, file: string, to: Place): Promise<number> {
   const { output, signal } = context;
   const steps = { onBytes: showing(context, "put", statSync(file).size), onTrouble: telling(context) };
-  const how = { ...stampsOf(readable(file)), isLater: context.parsed.given.async ?? false };
+  const how = { ...stampsOf(statSync(readable(file), { bigint: true })), isLater: context.parsed.given.async ?? false };
   const { came, sent } = await uploadFile(client, file, to, how, openHost(), steps, signal);
   if ("job" in came) {
     const { id, state } = came.job;
@@ -115,8 +117,7 @@ function readable(file: string): string {
   throw usage(`${file} is not a file`, "put takes one file; syncline agent keeps directories");
 }
 
-function stampsOf(file: string): { mtime: string; mode: string } {
-  const { mtimeNs, mode } = statSync(file, { bigint: true });
+function stampsOf({ mtimeNs, mode }: Pick<BigIntStats, "mtimeNs" | "mode">): { mtime: string; mode: string } {
   return { mtime: fileTimeText(mtimeNs), mode: (Number(mode) & 0o7777).toString(8).padStart(4, "0") };
 }
 

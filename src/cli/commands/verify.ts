@@ -74,6 +74,8 @@ async function verifySides(context: Context, pair: Pair): Promise<number> {
   if (given.repair === true && repairable > 0) {
     // Extra entries stay: nobody said that they are wrong.
     const done = await comparePair(request, { ...options, dryRun: false, delete: false }, onEvent);
+    // What it had not come to is as it was.
+    if (done.result === "interrupted") return EXIT.interrupted;
     repaired = done.changes;
     problems = done.problems;
   }

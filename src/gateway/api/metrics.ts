@@ -6,6 +6,8 @@ import type { MetricFamily } from "#observe/otlp.ts";
 
 /** Label values of one metric at most; more of them are counted together under "other". */
 const SERIES_MAX = 500;
+/** Readings of one metric that is asked for: as many as a hub has links, because what is left out wakes nobody. */
+const READINGS_MAX = 20_000;
 /** Upper bounds of latency in seconds: from a durable small commit to a large upload. */
 const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60];
 
@@ -118,7 +120,7 @@ export class Metrics {
       async samples() {
         const readings = await read();
         return readings
-          .slice(0, SERIES_MAX)
+          .slice(0, READINGS_MAX)
           .map(({ labels, value }) => ({ suffix: "", labels: labelText(labels ?? {}), value }));
       },
     });

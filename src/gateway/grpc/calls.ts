@@ -36,10 +36,14 @@ async function callerOf({ access, newTraceId }: CallParts, call: AnyCall): Promi
   call.on("cancelled", () => gone.abort());
   if (call.cancelled) gone.abort();
   const token = tokenOf(call);
-  // "127.0.0.1:4711" or "[::1]:4711".
-  const address = call.getPeer().replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
-  const signed = await signedIn(access, () => access.authenticate({ type: "token", token, address }));
-  return { ...signed, traceId: newTraceId(), signal: gone.signal };
+  const address = addressOf(call);
+  const again = (): Promise<Principal> => access.authenticate({ type: "token", token, address });
+  return { ...(await signedIn(access, again)), again, traceId: newTraceId(), signal: gone.signal };
+}
+
+/** Of a peer that the library calls "127.0.0.1:4711" or "[::1]:4711". */
+export function addressOf(call: { getPeer(): string }): string {
+  return call.getPeer().replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
 }
 
 function tokenOf({ metadata }: AnyCall): string {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { Client, Metadata, type ServiceError, credentials, status } from "@grpc/grpc-js";
 import type { MethodDefinition } from "@grpc/grpc-js";
@@ -393,5 +394,35 @@ describe("gRPC", () => {
       });
     });
     expect(answer).toMatchObject({ status: "SERVING" });
+  });
+
+  test("[GRPC-938] who watches the hub's health from one address keeps nobody else from it", async () => {
+    const { hostname, port } = new URL(lab.hub.doors[0]!.replace("grpc:", "http:"));
+    const crowd: ClientHttp2Session[] = [];
+    const ask = { ":method": "POST", ":path": "/grpc.health.v1.Health/Watch", "content-type": "application/grpc", te: "trailers" };
+    const seen = { heard: 0, ended: 0 };
+    for (let connection = 0; connection < 3; connection++) {
+      const createConnection = () => connect({ host: hostname, port: Number(port), localAddress: "127.0.0.3" });
+      const session = connectHttp2(`http://${hostname}:${port}`, { createConnection });
+      session.on("error", () => undefined);
+      crowd.push(session);
+      for (let at = 0; at < 90; at++) {
+        const stream = session.request(ask);
+        stream.on("error", () => undefined).on("close", () => seen.ended++).once("data", () => seen.heard++);
+        stream.end(Buffer.alloc(5));
+      }
+    }
+    while (seen.heard + seen.ended < 256) await Bun.sleep(5);
+    const { path, requestSerialize, responseDeserialize } = serviceOf(HEALTH)["Watch"] as MethodDefinition<object, object>;
+    const answer = await new Promise((resolve) => {
+      const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, { service: "" });
+      call.on("error", resolve);
+      call.on("data", (value: object) => {
+        resolve(value);
+        call.cancel();
+      });
+    });
+    expect(answer).toMatchObject({ status: "SERVING" });
+    for (const session of crowd) session.destroy();
   });
 });

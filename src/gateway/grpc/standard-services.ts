@@ -1,15 +1,17 @@
 /** Health and reflection, as gRPC's own tools ask for them. They tell nothing of spaces and need no token. */
 import { type ServerDuplexStream, type ServerUnaryCall, type ServerWritableStream, status } from "@grpc/grpc-js";
 import type { UntypedServiceImplementation, sendUnaryData } from "@grpc/grpc-js";
+import { addressOf } from "#gateway/grpc/calls.ts";
+import { FairPlaces } from "#platform/net/fair-places.ts";
 import { FILES, HEALTH, REFLECTION, REFLECTION_ALPHA, describe } from "#gateway/grpc/schema.ts";
 
 const SERVICES = [FILES, HEALTH, REFLECTION, REFLECTION_ALPHA];
-/** Who watches the health of a service. */
+/** Who watches the health of a service; who comes when there are so many takes the place of another. */
 const HEALTH_WATCHERS_MAX = 256;
 
 /** @param closing aborted when the hub takes no more work */
 export function healthService(closing: AbortSignal): UntypedServiceImplementation {
-  let watchers = 0;
+  const watchers = new FairPlaces(HEALTH_WATCHERS_MAX);
   const known = new Set(["", ...SERVICES.map(({ name }) => name)]);
   const stateOf = (service: string): string =>
     known.has(service) ? (closing.aborted ? "NOT_SERVING" : "SERVING") : "SERVICE_UNKNOWN";
@@ -20,17 +22,16 @@ export function healthService(closing: AbortSignal): UntypedServiceImplementatio
       else answer(null, { status: state });
     },
     Watch(call: ServerWritableStream<{ service: string }, object>): void {
-      if (watchers >= HEALTH_WATCHERS_MAX) {
-        call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: "too many watch already" });
-        return;
-      }
-      watchers++;
-      call.write({ status: stateOf(call.request.service) });
       const ended = new AbortController();
+      const giveBack = watchers.take(addressOf(call), () => {
+        ended.abort();
+        call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: "too many watch already" });
+      });
       call.on("cancelled", () => {
-        watchers--;
+        giveBack();
         ended.abort();
       });
+      call.write({ status: stateOf(call.request.service) });
       const tell = (): void => {
         call.write({ status: stateOf(call.request.service) });
         call.end();
@@ -68,7 +69,6 @@ export function reflectionService(): UntypedServiceImplementation {
   };
   return {
     ServerReflectionInfo(call: ServerDuplexStream<ReflectionRequest, object>): void {
-      call.on("error", () => undefined);
       call.on("data", (request: ReflectionRequest) => {
         if (call.write({ originalRequest: request, ...answerTo(request) })) return;
         call.pause();

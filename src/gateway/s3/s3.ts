@@ -18,6 +18,7 @@ import type { Http1Answer, Http1Request } from "#platform/net/http1/connection.t
 import { type Http1Server, serveHttp1 } from "#platform/net/http1/server.ts";
 import { addressText } from "#platform/net/address-text.ts";
 
+const CONNECTIONS_MAX = 4096;
 /** Requests at work at once; whoever comes then is told to come again. */
 const REQUESTS_MAX = 1024;
 
@@ -44,7 +45,8 @@ export async function startS3(parts: DoorParts, { isSecure, domains, takesV2, ..
   };
   const door = new S3Requests(services, new Authenticator(access, clock, takesV2), domains);
   const tls = isSecure ? parts.identity() : undefined;
-  const server: Http1Server = serveHttp1({ host: listen.host, port: listen.port, tls, handle: (request) => door.handle(request) });
+  const handle = (request: Http1Request): Promise<Http1Answer> => door.handle(request);
+  const server: Http1Server = serveHttp1({ ...listen, tls, handle, connectionsMax: CONNECTIONS_MAX });
   return {
     url: `${isSecure ? "https" : "http"}://${addressText(listen.host, server.port)}`,
     useIdentity: (identity) => (isSecure ? server.useIdentity(identity) : undefined),

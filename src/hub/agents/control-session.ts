@@ -68,6 +68,8 @@ export class ControlSession {
   #version = 0;
   /** Asked for and not answered, by job. */
   readonly #rescans = new Map<number, PromiseWithResolvers<string | null>>();
+  /** Of its hello. */
+  #links: readonly DeclaredLink[] = [];
   #assigned = "";
   #assigning: Promise<void> = Promise.resolve();
   readonly #asks = new Map<number, Asked>();
@@ -233,16 +235,25 @@ export class ControlSession {
     if (this.#greeted) throw new SynclineError({ code: "PROTOCOL", op: "control", message: "a second hello" });
     this.#greeted = true;
     this.#version = version;
+    this.#links = links;
     await registry.greeted(this.host, serial, program, platform);
-    const allowed = links.filter((link) => this.#context.mayDeclare(this.host, link));
-    if (allowed.length < links.length) log("links were not allowed", { host: this.host, refused: links.length - allowed.length });
-    await registry.declare(this.host, allowed);
+    await this.declare();
     log("agent is here", { host: this.host, program, links: links.length });
     this.#assigned = "";
     await this.assign();
     for (const hold of await registry.held.all()) {
       if (hold.host === this.host && hold.approvedMs !== undefined) this.approve(hold.link, hold.plan.hash);
     }
+  }
+
+  /** Gives the host the links that it wants itself, as far as it may have them now. */
+  async declare(): Promise<void> {
+    if (!this.#greeted || this.#channel.failure !== undefined) return;
+    const { registry, mayDeclare, log } = this.#context;
+    const allowed = this.#links.filter((link) => mayDeclare(this.host, link));
+    const refused = this.#links.length - allowed.length;
+    if (refused > 0) log("links were not allowed", { host: this.host, refused });
+    await registry.declare(this.host, allowed);
   }
 
   /** Sends the host's links when they are other than what was sent last. Calls queue up. */

@@ -74,8 +74,16 @@ export class HeldPlans {
 
   /** The plan was carried out, or has gone. */
   async release(link: string, host: string): Promise<void> {
-    if (!this.#held.delete(`${host} ${link}`)) return;
-    await this.#db.run("DELETE FROM agent_holds WHERE link = ? AND host = ?", [link, host]);
+    const key = `${host} ${link}`;
+    // First, because another plan may be held while this one goes.
+    if (!this.#held.delete(key)) return;
+    try {
+      await this.#db.run("DELETE FROM agent_holds WHERE link = ? AND host = ?", [link, host]);
+    } catch (error) {
+      // The next heartbeat says it again.
+      this.#held.add(key);
+      throw error;
+    }
   }
 
   /** @throws {SynclineError} NOT_FOUND when nothing is held there, STALE when it is another plan */

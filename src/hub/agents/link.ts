@@ -36,6 +36,11 @@ const ignoreLines = z
   .array(z.string())
   .refine((lines) => lines.join("\n").length <= IGNORE_CHARS_MAX, `has more than ${IGNORE_CHARS_MAX} characters`);
 
+/** A root as it is kept: two ways to write it are one root. */
+export function trimRoot(root: string): string {
+  return root.replace(/\/+$/, "") || "/";
+}
+
 function isUsable(path: string): boolean {
   return pathFault(path) === undefined && !path.split("/").includes(PRIVATE_DIR);
 }

@@ -202,6 +202,14 @@ export class AgentListener {
     return control;
   }
 
+  /** Other links may be declared now: each host has those of its own that are allowed, also one that is away. */
+  async declareAnew(): Promise<void> {
+    const { registry, mayDeclare } = this.#options;
+    for (const control of this.#controls.values()) await control.declare();
+    const declared = Map.groupBy(registry.links().filter(({ origin }) => origin === "host"), ({ host }) => host!);
+    for (const [host, links] of declared) await registry.declare(host, links.filter((link) => mayDeclare(host, link)));
+  }
+
   /** False: the host is not here. */
   ask(host: string, message: Parameters<ControlSession["ask"]>[0]): boolean {
     const control = this.#controls.get(host);
@@ -275,8 +283,10 @@ export class AgentListener {
         try {
           await this.#authenticate(certificate);
         } catch (error) {
+          // A database that cannot be asked says nothing of anybody: it is asked again.
+          if (!isRefused(error)) throw error;
           this.#options.log("connection ended: no longer known", { host, reason: brief(String(error)) });
-          mux.close(error instanceof Error ? error : undefined);
+          mux.close(error);
         }
       }
     }
@@ -410,7 +420,7 @@ export class AgentListener {
     } catch (error) {
       const refusedMs = this.#limiter.refusedMs(address, clock.monotonicMs());
       if (refusedMs > 0) throw tooOften(refusedMs);
-      this.#limiter.failed(address, clock.monotonicMs());
+      if (isRefused(error)) this.#limiter.failed(address, clock.monotonicMs());
       await clock.sleep(FAILURE_DELAY_MS, signal);
       throw error;
     }
@@ -552,6 +562,9 @@ export class AgentListener {
     }
   }
 }
+
+/** Nobody, or nobody any more; and no trouble of ours. */
+const isRefused = (error: unknown): error is SynclineError => error instanceof SynclineError && error.code === "AUTH";
 
 function brief(text: string): string {
   return printablePath(text.slice(0, 300));

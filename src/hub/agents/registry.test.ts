@@ -202,6 +202,17 @@ describe("agent registry", () => {
     expect(registry.marks.of(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 9 });
   });
 
+  test("[AGENT-931] a plan that has gone is held no longer, however often the disk refused to write that", async () => {
+    const { id } = await registry.createLink({ host: "web1", root: "/a", space: "demo" });
+    await registry.joined("web1", "aa");
+    await registry.held.hold("web1", plan(id, "aaaaaaaaaaaa"));
+    await db.run("CREATE TRIGGER refusing BEFORE DELETE ON agent_holds BEGIN SELECT RAISE(ABORT, 'refused'); END");
+    for (let round = 0; round < 2; round++) await expect(registry.held.release(id, "web1")).rejects.toThrow();
+    await db.run("DROP TRIGGER refusing");
+    await registry.held.release(id, "web1");
+    expect(await registry.held.all()).toEqual([]);
+  });
+
   test("[AGENT-106] a link that is led to another space stays there, however often that was refused, or cut off, before", async () => {
     const spaces = [{ id: 1, name: "one" }, { id: 2, name: "two" }];
     const link = await registry.createLink({ host: "web1", root: "/a", space: "one" });

@@ -27,6 +27,7 @@ import {
   NEW_LINK,
   checked,
   neverWritesSpace,
+  trimRoot,
 } from "#hub/agents/link.ts";
 
 /** Hosts of one hub. */
@@ -407,10 +408,6 @@ export class AgentRegistry {
 /** The same declaration has the same id, also after the hub was restored; another root, space or prefix is another link. */
 function declaredId(host: string, { root, space, prefix }: DeclaredLink): string {
   return createHash("sha256").update(JSON.stringify([host, trimRoot(root), space, prefix])).digest("hex").slice(0, 16);
-}
-
-function trimRoot(root: string): string {
-  return root.replace(/\/+$/, "") || "/";
 }
 
 function newHost(name: string, nowMs: number): AgentHost {

@@ -8,6 +8,7 @@
 import type { Socket } from "bun";
 import ssh2 from "ssh2";
 import type { AuthContext, Connection, ServerChannel, Session } from "ssh2";
+import { FairPlaces } from "#platform/net/fair-places.ts";
 import { SshSocket } from "#platform/net/ssh-socket.ts";
 import { isSignedBy } from "#platform/net/ssh-signature.ts";
 
@@ -64,7 +65,7 @@ export interface SshConnection {
 export type SshLimits = {
   readonly connections: number;
   readonly connectionsOfAddress: number;
-  /** Those that did not sign in yet. */
+  /** Those that did not sign in yet; who comes when there are so many takes the place of another. */
   readonly strangers: number;
   /** To sign in, from the first byte. */
   readonly strangerMs: number;
@@ -159,10 +160,11 @@ class Doorkeeper<Who> {
   readonly #ofAddress = new Map<string, number>();
   /** The library tells of a connection when the client has said what it is, and only where from it came. */
   readonly #served = new Map<string, Served<Who>>();
-  #strangers = 0;
+  readonly #strangers: FairPlaces;
 
   constructor(options: SshListenOptions<Who>) {
     this.#options = options;
+    this.#strangers = new FairPlaces(options.limits.strangers);
     const config = {
       hostKeys: options.hostKeys,
       ident: IDENT,
@@ -185,15 +187,14 @@ class Doorkeeper<Who> {
   admit(raw: Raw): SshSocket | undefined {
     const address = raw.remoteAddress;
     const held = this.#ofAddress.get(address) ?? 0;
-    const { connections, connectionsOfAddress, strangers } = this.#options.limits;
-    if (this.#places.size >= connections || held >= connectionsOfAddress || this.#strangers >= strangers) return undefined;
+    const { connections, connectionsOfAddress } = this.#options.limits;
+    if (this.#places.size >= connections || held >= connectionsOfAddress) return undefined;
     const place: Place = { socket: new SshSocket(raw, () => place.drained()), address, drained: () => undefined };
     const { socket } = place;
     raw.setNoDelay(true);
     this.#places.add(socket);
     this.#ofAddress.set(address, held + 1);
-    this.#strangers++;
-    const served = new Served(this.#options, place, () => this.#strangers--);
+    const served = new Served(this.#options, place, this.#strangers.take(address, () => socket.destroy()));
     const name = peerName(address, socket.remotePort);
     this.#served.set(name, served);
     socket.on("error", () => undefined);

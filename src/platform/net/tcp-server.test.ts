@@ -3,6 +3,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { once } from "node:events";
 import { type Socket, connect, createServer } from "node:net";
 import { type TLSSocket, connect as secure } from "node:tls";
+import { openSockets } from "#platform/host-bun.ts";
 import { makeCertificate } from "#platform/net/certificate.ts";
 import {
   type TcpConnection,
@@ -234,6 +235,54 @@ describe("TCP", () => {
     client.end();
     server.close();
     await expect(connectTcp({ address: HOST, port }, 5000)).rejects.toThrow();
+  });
+
+  test("[TCP-923] what is written behind a write that waits goes out before the end, and before what is written later", async () => {
+    const large = new Uint8Array(16 << 20);
+    for (const group of [false, undefined] as const) {
+      for (const isEnded of [true, false]) {
+        const { client, served } = await dial(group);
+        const { connection } = await served;
+        client.pause();
+        const last: Buffer[] = [];
+        let length = 0;
+        client.on("data", (bytes: Buffer) => {
+          length += bytes.length;
+          last.splice(0, Math.max(0, last.length - 1));
+          last.push(bytes);
+        });
+        const first = connection.write(large);
+        const behind = [connection.write(Buffer.from("second ")), connection.write(Buffer.from("third "))];
+        if (isEnded) connection.end();
+        else behind.push(first!.then(() => connection.write(Buffer.from("fourth "))));
+        const text = isEnded ? "second third " : "second third fourth ";
+        client.resume();
+        await Promise.all([first, ...behind]);
+        while (length < large.length + text.length) await once(client, "data");
+        expect(Buffer.concat(last).toString("latin1")).toEndWith(text);
+        client.destroy();
+      }
+    }
+  });
+
+  test("[TCP-922] a side that never ends its half of a connection that is ended is cut off in time, and has had all before", async () => {
+    const served = nextServed();
+    options = { ticketGroup: undefined };
+    const to = { host: HOST, port: listener.port, rejectUnauthorized: false, allowHalfOpen: true };
+    const client = secure(to);
+    client.on("error", () => undefined);
+    const { connection, seen } = await served;
+    const ended = once(client, "end");
+    let text = "";
+    client.on("data", (bytes: Buffer) => (text += bytes.toString()));
+    void connection.write(Buffer.from("bye"));
+    connection.end(50);
+    await seen.closed.promise;
+    await ended;
+    expect(text).toBe("bye");
+    const own = `${HOST} ${client.localPort}`;
+    while (openSockets()?.acceptedAt(listener.port).some(({ peer }) => peer === own) === true) await Bun.sleep(5);
+    client.destroy();
   });
 
   test("[TCP-9] a port that is taken is refused", () => {

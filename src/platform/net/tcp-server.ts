@@ -125,7 +125,8 @@ export function plainAddress(address: string): string {
 type Raw = Socket<Connection>;
 /** A handshake that came to a channel; `fault` is what is wrong with the other side's certificate. */
 type HandshakeEnd = { readonly isDone: boolean; readonly fault: Error | null };
-type Waiting = { readonly resolve: () => void; readonly reject: (error: Error) => void };
+/** A write whose bytes the system has not taken, or not all of them. */
+type Waiting = { rest: Uint8Array; readonly resolve: () => void; readonly reject: (error: Error) => void };
 
 /** Follows the records of a TLS stream from outside, to see whether it ends with an alert (close_notify). */
 class RecordWatch {
@@ -187,9 +188,8 @@ class Connection implements TcpConnection {
   isClosed = false;
   #socket: Raw;
   #handlers: TcpHandlers | undefined;
-  /** What a write left over, and who waits for it. */
-  #rest: Uint8Array | undefined;
-  #waiting: Waiting | undefined;
+  /** In their order. One, and those of who writes on without having waited: small answers in a row. */
+  readonly #waiting: Waiting[] = [];
   /** From the first large piece on; null where there can be none. */
   #outlet: SocketOutlet | null | undefined;
   /** From the first takeInto() on; null where there can be none. */
@@ -236,14 +236,15 @@ class Connection implements TcpConnection {
 
   write(bytes: Uint8Array): Promise<void> | undefined {
     if (this.isClosed || this.isEnding) return Promise.reject(new Error("the connection is closed"));
-    if (this.#waiting !== undefined) return this.#waitThenWrite(bytes);
+    if (this.#waiting.length > 0) return this.#wait(bytes);
     if (this.#isSentElsewhere && bytes.length > 0) return this.#outlet!.write(bytes);
     const taken = Math.max(0, this.#socket.write(bytes));
     if (taken === bytes.length) return undefined;
-    this.#rest = bytes.subarray(taken);
-    return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject };
-    });
+    return this.#wait(bytes.subarray(taken));
+  }
+
+  #wait(rest: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => void this.#waiting.push({ rest, resolve, reject }));
   }
 
   /** The other thread has something that goes out before all else. */
@@ -252,24 +253,10 @@ class Connection implements TcpConnection {
   }
 
   async writeElsewhere(bytes: Uint8Array): Promise<void> {
-    const isFree = !this.isSecure && !this.isClosed && !this.isEnding && this.#waiting === undefined;
+    const isFree = !this.isSecure && !this.isClosed && !this.isEnding && this.#waiting.length === 0;
     if (!isFree || bytes.length < ELSEWHERE_BYTES_MIN) return this.write(bytes);
     this.#outlet ??= SocketOutlet.of((this.#socket as { fd?: unknown }).fd, this.remote.port) ?? null;
     return this.#outlet === null ? this.write(bytes) : this.#outlet.write(bytes);
-  }
-
-  /** For who writes on without having waited: small answers in a row. */
-  async #waitThenWrite(bytes: Uint8Array): Promise<void> {
-    while (this.#waiting !== undefined) {
-      const earlier = this.#waiting;
-      await new Promise<void>((resolve, reject) => {
-        this.#waiting = {
-          resolve: () => (earlier.resolve(), resolve()),
-          reject: (error) => (earlier.reject(error), reject(error)),
-        };
-      });
-    }
-    await this.write(bytes);
   }
 
   takeInto(into: Uint8Array): number {
@@ -349,13 +336,15 @@ class Connection implements TcpConnection {
 
   #finish(graceMs: number): void {
     this.#endTimer = setTimeout(() => this.destroy(), graceMs);
-    if (this.#rest === undefined) this.#endSocket();
+    if (this.#waiting.length === 0) this.#endSocket();
     // It would never learn that the other side is gone.
     if (!this.#isOver) this.#socket.resume();
   }
 
   #endSocket(): void {
-    if (!this.#isSentElsewhere) this.#socket.end();
+    // Behind the runtime's end() nothing closes the descriptor of a TLS stream but the other side, which may never do it.
+    if (this.isSecure && !this.#isOver) this.#socket.shutdown();
+    else if (!this.#isSentElsewhere) this.#socket.end();
     else this.#outlet!.settled().then(() => this.#socket.end(), () => this.destroy());
   }
 
@@ -379,18 +368,17 @@ class Connection implements TcpConnection {
   }
 
   drain(): void {
-    if (this.#rest !== undefined) {
-      const taken = Math.max(0, this.#socket.write(this.#rest));
-      if (taken < this.#rest.length) {
-        this.#rest = this.#rest.subarray(taken);
+    if (this.#waiting.length === 0) return;
+    for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
+      const taken = Math.max(0, this.#socket.write(first.rest));
+      if (taken < first.rest.length) {
+        first.rest = first.rest.subarray(taken);
         return;
       }
-      this.#rest = undefined;
-      if (this.#endTimer !== undefined) this.#endSocket();
+      this.#waiting.shift();
+      first.resolve();
     }
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    waiting?.resolve();
+    if (this.#endTimer !== undefined) this.#endSocket();
   }
 
   handshake(isDone: boolean, fault: Error | null): void {
@@ -416,6 +404,7 @@ class Connection implements TcpConnection {
     if (this.#isOver || this.isClosed) return;
     this.#isOver = true;
     if (!this.isEnding) this.#handlers?.onEnd(this.#records?.isEndedInOrder ?? true);
+    else if (this.isSecure && this.#waiting.length === 0 && this.#endTimer !== undefined) this.#socket.end();
   }
 
   failed(error: Error): void {
@@ -429,12 +418,9 @@ class Connection implements TcpConnection {
     this.#outlet?.close();
     this.#inlet?.close();
     this.#fault = error ?? this.#fault;
-    this.#rest = undefined;
     this.#handshake?.failed(this.#fault ?? new Error("closed during the TLS handshake"));
     this.#handshake = undefined;
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    waiting?.reject(this.#fault ?? new Error("the connection is closed"));
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#fault ?? new Error("the connection is closed"));
     this.#handlers?.onClose(this.#fault);
   }
 }

@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { connect } from "node:tls";
+import { openSockets } from "#platform/host-bun.ts";
 import { makeCertificate } from "#platform/net/certificate.ts";
 import { connectTls, listenTls } from "#platform/net/tls-socket.ts";
 import type { Transport } from "#platform/net/transport.ts";
@@ -40,6 +42,32 @@ test("[TLS-6] what arrived is whole during the call, and its memory is free when
     expect(views.reduce((bytes, view) => bytes + view.buffer.byteLength, 0)).toBeLessThan(sent.length / 2);
   } finally {
     client?.close();
+    listener.close();
+  }
+});
+
+test("[TLS-921] a side that never ends its half of a connection that is closed is cut off, and has had what was said to it", async () => {
+  const closed = Promise.withResolvers<Error | undefined>();
+  const listener = listenTls({
+    host: "127.0.0.1", port: 0, identity: makeCertificate(["127.0.0.1"], Date.now()), clientAuthorities: undefined,
+    onConnection: () => true,
+    onHandshake: (_address, result) => {
+      if (result instanceof Error) return closed.reject(result);
+      result.transport.listen({ onData: () => undefined, onDrain: () => undefined, onClose: closed.resolve });
+      result.transport.write(Buffer.from("no"));
+      result.transport.close();
+    },
+  });
+  const to = { host: "127.0.0.1", port: listener.port, rejectUnauthorized: false, allowHalfOpen: true };
+  const client = connect(to);
+  let heard = "";
+  client.on("error", () => undefined).on("data", (bytes: Buffer) => (heard += bytes.toString()));
+  try {
+    expect(await closed.promise).toBeUndefined();
+    expect(heard).toBe("no");
+    while ((openSockets()?.acceptedAt(listener.port) ?? []).length > 0) await Bun.sleep(5);
+  } finally {
+    client.destroy();
     listener.close();
   }
 });

@@ -104,7 +104,7 @@ class SocketTransport implements Transport {
       this.#waiting.shift();
       this.#offset = 0;
     }
-    if (this.#closing !== undefined) this.#finish();
+    if (this.#closing !== undefined) this.#socket.shutdown();
     else this.#gate.drained();
   }
 
@@ -113,22 +113,18 @@ class SocketTransport implements Transport {
   }
 
   ended(error: Error | undefined): void {
+    clearTimeout(this.#closing);
     this.#waiting = [];
-    this.#finish();
+    this.#socket.terminate();
     this.#gate.close(error);
   }
 
   close(): void {
     if (this.#gate.closed || this.#closing !== undefined) return;
     this.#closing = setTimeout(() => this.ended(undefined), CLOSE_GRACE_MS);
-    if (this.#waiting.length === 0) this.#finish();
-  }
-
-  #finish(): void {
-    clearTimeout(this.#closing);
-    // A flush by end() leaves the last record in order; terminate() could throw away an answer just written.
-    if (this.#waiting.length === 0) this.#socket.end();
-    else this.#socket.terminate();
+    // The last record leaves in order; terminate() could throw away an answer just written. And behind the runtime's end()
+    // nothing closes the descriptor but the other side, which may never do it.
+    if (this.#waiting.length === 0) this.#socket.shutdown();
   }
 }
 

@@ -74,6 +74,7 @@ export class Connection {
   /** Bytes of a head that is not complete, or behind the request at work. */
   #ahead: Uint8Array = new Uint8Array(0);
   #headBeganMs = 0;
+  #restsSinceMs: number;
   #current: Current | undefined;
   #unwantedBytes = 0;
   /** What the socket has not taken yet. */
@@ -89,8 +90,19 @@ export class Connection {
     this.#socket = socket;
     this.#parts = parts;
     this.#address = socket.remoteAddress;
+    this.#restsSinceMs = parts.nowMs();
     socket.setNoDelay(true);
     socket.timeout(IDLE_SECONDS);
+  }
+
+  /** A request has come, and its answer has not gone. */
+  get isAtWork(): boolean {
+    return this.#current !== undefined;
+  }
+
+  /** Since when none has been at work, where none is. A head that never comes to its end is none. */
+  get restsSinceMs(): number {
+    return this.#restsSinceMs;
   }
 
   /** Between two requests. */
@@ -192,6 +204,7 @@ export class Connection {
       this.cut();
     }
     this.#current = undefined;
+    this.#restsSinceMs = this.#parts.nowMs();
     if (this.#isGone) return;
     if (!stays || this.#isEnding) return this.#linger();
     this.#socket.timeout(IDLE_SECONDS);

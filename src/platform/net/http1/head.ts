@@ -24,7 +24,8 @@ export type RequestHead = {
 /** A head that is refused: the connection cannot be used any more. */
 export type HeadFault = { readonly status: number; readonly why: string };
 
-const REQUEST_LINE = /^([A-Z]{1,16}) (\S+) HTTP\/1\.([01])$/;
+/** A target may have any byte that is no blank or control: which of them are good is for the door to say. */
+const REQUEST_LINE = /^([A-Z]{1,16}) ([!-~\u0080-\u00ff]+) HTTP\/1\.([01])$/;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const LENGTH = /^\d{1,15}$/;
 /** Not in a line: a bare CR, a bare LF, NUL and other controls; a tab may be. */
@@ -62,7 +63,7 @@ export function parseHead(text: string): RequestHead | HeadFault {
     const name = colon < 0 ? "" : line.slice(0, colon);
     const key = keyOf(name);
     if (key === undefined) return fault(400, "a header field is not well formed");
-    const value = line.slice(colon + 1).trim();
+    const value = withoutBlanks(line, colon + 1);
     if (value.includes("\r") || value.includes("\n")) return fault(400, "a line ends with half of a line end");
     const before = headers.get(key);
     if (before !== undefined && SINGLE.has(key)) return fault(400, `the header field ${name} is given twice`);
@@ -72,6 +73,17 @@ export function parseHead(text: string): RequestHead | HeadFault {
   if (target === undefined) return fault(400, "the request target is not well formed");
   return framed(first[1]!, target, first[3] === "1", headers);
 }
+
+/** What is left behind a position without the blanks around it. Only those of ASCII: bytes of UTF-8 look like others. */
+function withoutBlanks(line: string, from: number): string {
+  let start = from;
+  let end = line.length;
+  while (start < end && isBlank(line.charCodeAt(start))) start++;
+  while (end > start && isBlank(line.charCodeAt(end - 1))) end--;
+  return line.slice(start, end);
+}
+
+const isBlank = (code: number): boolean => code === 32 || code === 9;
 
 function framed(
   method: string,

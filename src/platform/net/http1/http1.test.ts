@@ -47,7 +47,7 @@ async function* gone(): AsyncGenerator<Uint8Array, void> {
 }
 
 async function served(work: (server: Http1Server) => Promise<void>): Promise<void> {
-  const server = serveHttp1({ host: "127.0.0.1", port: 0, tls: undefined, handle: echo });
+  const server = serveHttp1({ host: "127.0.0.1", port: 0, tls: undefined, handle: echo, connectionsMax: 100 });
   try {
     await work(server);
   } finally {
@@ -77,6 +77,15 @@ describe("the head of a request", () => {
     expect(parseHead("GET http://h/a?b HTTP/1.1\r\nHost: h")).toMatchObject({ target: "/a?b" });
     fc.assert(fc.property(fc.string({ unit: "binary" }), (text) => void parseHead(text)));
   });
+});
+
+test("[HTTP-925] no byte of a value or a target is lost, also where it would be a blank by itself", () => {
+  for (let byte = 0x80; byte <= 0xff; byte++) {
+    const text = String.fromCharCode(byte);
+    const value = `${text}voil\u00c3${text}`;
+    const parsed = parseHead(`GET /${text} HTTP/1.1\r\nHost: h\r\nX-A: \t${value}\t `);
+    expect([byte, "headers" in parsed && [parsed.target, parsed.headers.get("x-a")]]).toEqual([byte, [`/${text}`, value]]);
+  }
 });
 
 describe("the body of a request", () => {
@@ -174,7 +183,7 @@ describe("a connection", () => {
       }
     }
     const handle = async (): Promise<Http1Answer> => ({ status: 200, headers: [], body: { length, pieces: pieces() } });
-    const server = serveHttp1({ host: "127.0.0.1", port: 0, tls: undefined, handle });
+    const server = serveHttp1({ host: "127.0.0.1", port: 0, tls: undefined, handle, connectionsMax: 100 });
     const ask = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
     const dial = (): Socket => connect({ host: "127.0.0.1", port: server.port }).on("error", () => undefined);
     const slow = dial();
@@ -201,6 +210,35 @@ describe("a connection", () => {
     await server.stop(100);
     expect([ended.length, server.connections]).toEqual([3, 0]);
   }, 30_000);
+
+  test("[HTTP-926] who holds all connections keeps nobody out: one that rests makes room, and none whose request is at work", async () => {
+    const go = Promise.withResolvers<void>();
+    const handle = async ({ target }: Http1Request): Promise<Http1Answer> => {
+      if (target === "/slow") await go.promise;
+      return { status: 200, headers: [], body: Buffer.from(`${target}\n`) };
+    };
+    const server = serveHttp1({ host: "127.0.0.1", port: 0, tls: undefined, handle, connectionsMax: 4 });
+    const ask = (target: string): string => `GET ${target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n`;
+    const dial = (text: string): Socket => {
+      const socket = connect({ host: "127.0.0.1", port: server.port }).on("error", () => undefined);
+      socket.write(text);
+      return socket;
+    };
+    try {
+      const slow = raw(server.port, [ask("/slow")]);
+      while (server.connections < 1) await Bun.sleep(1);
+      // Nothing, a head that does not end, and one that was answered and stays.
+      const crowd = ["", "GET / HTTP/1.1\r\n", "GET /kept HTTP/1.1\r\nHost: h\r\n\r\n"].map(dial);
+      await once(crowd[2]!, "data");
+      while (server.connections < 4) await Bun.sleep(1);
+      for (const target of ["/one", "/two", "/three", "/four"]) expect(await raw(server.port, [ask(target)])).toEndWith(`${target}\n`);
+      go.resolve();
+      expect(await slow).toEndWith("/slow\n");
+      for (const socket of crowd) socket.destroy();
+    } finally {
+      await server.stop(100);
+    }
+  });
 
   test("[HTTP-8] what is no request is refused in words, and the connection ends", () => served(async ({ port }) => {
     expect(await raw(port, ["nonsense\r\n\r\n"])).toMatch(/^HTTP\/1\.1 400 /);

@@ -7,13 +7,12 @@ import { Connection, type Http1Answer, type Http1Request } from "#platform/net/h
 import { Gather } from "#platform/net/http1/gather.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 
-/** Connections at once; those that come then are cut off. */
-export const CONNECTIONS_MAX = 4096;
-
 export type Http1ServerOptions = {
   readonly host: string;
   /** 0 picks one. */
   readonly port: number;
+  /** At once: who comes then takes the place of one that has rested for longest, and is cut off where all are at work. */
+  readonly connectionsMax: number;
   /** Undefined: plain. */
   readonly tls: Identity | undefined;
   /** Where it rejects, the connection is cut. */
@@ -54,7 +53,7 @@ export function serveHttp1(options: Http1ServerOptions): Http1Server {
       ...(tls === undefined ? {} : { tls: { cert: tls.certificate, key: tls.key } }),
       socket: {
         open(socket: Socket<Connection | undefined>) {
-          if (connections.size >= CONNECTIONS_MAX) {
+          if (connections.size >= options.connectionsMax && !makeRoom(connections)) {
             // The listener's `data` is shared by all sockets until each gets its own.
             socket.data = undefined;
             socket.terminate();
@@ -101,4 +100,16 @@ export function serveHttp1(options: Http1ServerOptions): Http1Server {
       for (const connection of connections) connection.cut();
     },
   };
+}
+
+/** False: a request is at work on each. */
+function makeRoom(connections: Set<Connection>): boolean {
+  let longest: Connection | undefined;
+  for (const one of connections) {
+    if (!one.isAtWork && one.restsSinceMs < (longest?.restsSinceMs ?? Number.POSITIVE_INFINITY)) longest = one;
+  }
+  if (longest === undefined) return false;
+  connections.delete(longest);
+  longest.cut();
+  return true;
 }
