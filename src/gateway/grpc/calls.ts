@@ -37,8 +37,8 @@ async function callerOf({ access, newTraceId }: CallParts, call: AnyCall): Promi
   if (call.cancelled) gone.abort();
   const token = tokenOf(call);
   const address = addressOf(call);
-  const again = (): Promise<Principal> => access.authenticate({ type: "token", token, address });
-  return { ...(await signedIn(access, again)), again, traceId: newTraceId(), signal: gone.signal };
+  const signed = await signedIn(access, () => access.authenticate({ type: "token", token, address }));
+  return { ...signed, traceId: newTraceId(), signal: gone.signal };
 }
 
 /** Of a peer that the library calls "127.0.0.1:4711" or "[::1]:4711". */
