@@ -11,6 +11,7 @@ import { LeftPaths } from "#hub/jobs/left-paths.ts";
 import { parsePoint } from "#hub/point-text.ts";
 import { type Difference, changesFor, differ, differences } from "#hub/restore.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
+import { cannotRestore } from "#hub/space-errors.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Point, Space, SpaceChange, SpaceId, Version } from "#hub/space.ts";
 import type { JobContext, JobWork } from "#jobs/kind.ts";
@@ -137,7 +138,7 @@ class Restore {
     }
     const { changes, lost } = changesFor(await this.#withoutRemoved(space, state, found));
     if (lost.length > 0 && state.done === 0) throw cannotRestore(lost);
-    for (const path of lost) this.#left.add(path, "its bytes were dropped by retention");
+    for (const path of lost) this.#left.add(path, "its bytes were dropped by retention, or purged");
     return changes;
   }
 
@@ -223,18 +224,6 @@ function isRemoved(path: RelPath, removed: ReadonlySet<RelPath>): boolean {
   if (removed.size === 0) return false;
   for (let at = path; at !== ""; at = parentOf(at)) if (removed.has(at)) return true;
   return false;
-}
-
-function cannotRestore(lost: readonly RelPath[]): SynclineError {
-  const [first] = lost;
-  const many = `the bytes of ${lost.length} files at that point, ${printablePath(first!)} among them,`;
-  return new SynclineError({
-    code: "CHUNK_MISSING",
-    op: "restore",
-    path: first,
-    message: `${many} were dropped by retention; nothing was changed`,
-    hint: "restore a later point, or the paths that are still whole",
-  });
 }
 
 function otherLineage(space: string): SynclineError {

@@ -321,6 +321,17 @@ describe("jobs of a hub", () => {
     expect(await jobs.list(WHO, { kind: "scrub" }, undefined, 10)).toEqual([]);
   });
 
+  test("[JOB-907] a restore to a point of which something was purged changes nothing, and says that it was purged", async () => {
+    const { meta, access } = hub;
+    const versions = new SpaceVersions({ spaces: hub.spaces, meta, access, audit: access.audit, clock: lab.host.clock });
+    const sequence = await lab.put(hub, "demo", { f: "old" });
+    await lab.put(hub, "demo", { f: "new" });
+    await versions.purge(WHO, "demo", [{ path: "f", sequence }], { traceId: TRACE });
+    const job = await done("restore", { space: "demo", to: String(sequence) });
+    expect(job).toMatchObject({ state: "failed", error: { code: "CHUNK_MISSING", message: expect.stringContaining("or purged") } });
+    expect(await lab.files(hub, "demo")).toEqual({ f: "new" });
+  });
+
   test("[JOB-43] a point from before the space began empties it", async () => {
     await lab.put(hub, "demo", { a: "a" });
     await done("restore", { space: "demo", to: "0" });
