@@ -6,8 +6,11 @@ import { join } from "node:path";
 import { issueCertificate, makeCertificate, makeKeyPair } from "#platform/net/certificate.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 import { AccessWorld, BY, StillClock, codeOf, refusal, requestOf } from "#access/access-fixture.ts";
-import { AUTHORITY_DAYS, Authority, CERTIFICATE_BYTES_MAX, HOST_DAYS, SERVER_DAYS, needsRenewal } from "#access/authority.ts";
+import { AUTHORITY_DAYS, Authority, CERTIFICATE_BYTES_MAX, HOST_DAYS, SERVER_DAYS, keyHashOf, needsRenewal } from "#access/authority.ts";
 import { provePossession } from "#access/possession.ts";
+import { ACCESS_MIGRATIONS } from "#access/schema.ts";
+import { migrate } from "#platform/sql/migrate.ts";
+import { openSqlite } from "#platform/sql/sqlite.ts";
 
 const DAY_MS = 86_400_000;
 const FROM = { address: "192.0.2.1" };
@@ -307,6 +310,21 @@ describe("hosts", () => {
     const { value } = await access.joinTokens.create(BY, {});
     for (const key of keys) expect(await codeOf(access.enrol(value, key, FROM))).toBe("DENIED");
     await access.enrol(value, requestOf("web1"), FROM);
+  });
+
+  test("[CA-926] a key that an earlier version of the hub has revoked stays so", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "syncline-access-"));
+    const database = openSqlite(join(directory, "hub.db"));
+    await migrate(database, "access", ACCESS_MIGRATIONS.slice(0, 5));
+    const key = requestOf("web1");
+    const text = "INSERT INTO access_revocations (host, key_hash, revoked_ms) VALUES (?, ?, 5)";
+    await database.run(text, ["web1", keyHashOf(key.publicKey)]);
+    await database.run(text, ["web2", null]);
+    await using world = await AccessWorld.open(1, database);
+    const { value } = await world.access.joinTokens.create(BY, {});
+    expect(await codeOf(world.access.enrol(value, key, FROM))).toBe("DENIED");
+    await world.access.enrol(value, requestOf("web2"), FROM);
+    rmSync(directory, { recursive: true });
   });
 
   test("[CA-16] a renewal that is under way while its host is revoked gives no certificate", async () => {
