@@ -59,11 +59,14 @@ export class AfterBatch {
   }
 
   /** Runs it after a batch that an earlier session could not tell of. @throws {SynclineError} as run() */
-  async runOwed(root: Pick<Endpoint, "runChanges">, signal: AbortSignal): Promise<void> {
+  async runOwed(root: Pick<Endpoint, "runs" | "runChanges">, signal: AbortSignal): Promise<void> {
     const { context, store } = this.#options;
     const owed = store.table(TABLE).get(OWED);
     if (owed === undefined) return;
     const runId = Buffer.from(owed).toString();
+    // Nothing of it came about, or it was taken back for a fault that could not be written down at once.
+    const isStanding = (await root.runs()).some((run) => run.runId === runId && !run.undone);
+    if (!isStanding) return this.#settle();
     const changes = await root.runChanges(runId);
     context.log("hook was cut off after a batch, and runs now", { link: context.link, runId, changes: changes.length });
     const told = changes.slice(0, HOOK_CHANGES_MAX).map(({ action, path, from }): Told => ({ action, path, from }));

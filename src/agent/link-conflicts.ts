@@ -42,7 +42,9 @@ type Hash = (text: string, digits: number) => string;
 export class LinkConflicts {
   readonly #file: DecisionFile;
   /** Decisions of an earlier life of the agent, or from before a pause, by path, until a complete cycle has found the conflicts anew. */
-  readonly #earlier: Map<RelPath, Decision>;
+  readonly #earlier = new Map<RelPath, Decision>();
+  /** What an earlier life wrote down is known; until it is, nothing may be written over it. */
+  #isRead = false;
   readonly #foundAgain = new Map<RelPath, Conflict>();
 
   /** The first of those that the last complete cycle left, and how many there are. */
@@ -58,7 +60,20 @@ export class LinkConflicts {
 
   constructor(file: DecisionFile) {
     this.#file = file;
-    this.#earlier = new Map(read(file).map((one) => [one.path, one]));
+    this.#read();
+  }
+
+  /** What cannot be read now is read when the next session begins, or somebody decides. */
+  #read(): void {
+    if (this.#isRead) return;
+    let text: string | undefined;
+    try {
+      text = this.#file.read();
+    } catch {
+      return;
+    }
+    for (const one of decisionsIn(text)) this.#earlier.set(one.path, one);
+    this.#isRead = true;
   }
 
   /** @returns paths whose earlier decision is dropped: the conflict is another one by now, or none */
@@ -108,6 +123,7 @@ export class LinkConflicts {
   }
 
   #forgetOver(): void {
+    if (!this.#isRead) return;
     try {
       this.#file.write(this.#text(this.#waiting));
     } catch {
@@ -125,6 +141,7 @@ export class LinkConflicts {
 
   /** A session begins: it carries out what waits and is of one kind. */
   begin(): void {
+    this.#read();
     if (!this.#isCurrent) this.doubt();
     const policy = this.#active[0]?.policy ?? this.#waiting[0]?.policy;
     this.#active = [...this.#active, ...this.#waiting.filter((one) => one.policy === policy)];
@@ -165,6 +182,8 @@ export class LinkConflicts {
     { path, tag, keep }: { path: RelPath; tag: string; keep: Keep },
     hash: Hash,
   ): void {
+    this.#read();
+    if (!this.#isRead) throw refused("DISK", "what was decided before cannot be read");
     const conflict = this.#open.find((one) => one.path === path);
     const shown = printablePath(path.slice(0, 200));
     if (conflict === undefined) throw refused("NOT_FOUND", `${shown} is not in conflict any more`);
@@ -192,9 +211,9 @@ export class LinkConflicts {
 }
 
 /** What cannot be understood decides nothing: the conflicts are there for people as before. */
-function read(file: DecisionFile): Decision[] {
+function decisionsIn(text: string | undefined): Decision[] {
   try {
-    const parsed = DECISIONS.safeParse(JSON.parse(file.read() || "[]"));
+    const parsed = DECISIONS.safeParse(JSON.parse(text === undefined || text === "" ? "[]" : text));
     return parsed.success ? parsed.data : [];
   } catch {
     return [];

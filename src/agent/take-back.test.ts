@@ -165,5 +165,7 @@ describe("a command after a batch that takes it back", () => {
     await until("all is as before", () => isOld(b));
     hub.agents.resume(ADMIN, view("web2").link.id, "web2");
     await until("all of it is applied", () => isNew(b));
+    // The command is not told of what was taken back.
+    expect(hub.log.filter((line) => line.includes("was cut off after a batch"))).toEqual([]);
   });
 });

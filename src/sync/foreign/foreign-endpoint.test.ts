@@ -4,6 +4,8 @@ import { existsSync, mkdirSync, renameSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
+import { boundFileSystem } from "#platform/bound-file-system.ts";
+import { type FileSystem, FsError } from "#platform/file-system.ts";
 import { ForeignPair, type Ran, withForeign } from "#sync/foreign/foreign-fixture.ts";
 import type { Abilities } from "#sync/foreign/foreign-files.ts";
 import { MemorySystem } from "#sync/foreign/memory-files-fixture.ts";
@@ -212,6 +214,32 @@ describe("a root that is not itself", () => {
     expect(system.nodes.size).toBe(0);
     expect(system.calls.filter((call) => /^(write|makeDir|remove|rename)/.test(call))).toEqual([]);
   });
+});
+
+test("[FOREIGN-959] a full disk here, where content waits to be put there, is said with what to do, and costs nothing", async () => {
+  for (const [text, name] of [["small", "bundle-"], [LARGE, "spool-"]] as const) {
+    const system = new MemorySystem();
+    using pair = new ForeignPair(() => system.client());
+    const { host } = pair;
+    pair.host = () => {
+      const real = host.call(pair);
+      const create: FileSystem["create"] = (dir, one, mode) => {
+        if (one.startsWith(name)) throw new FsError("ENOSPC", "create", one);
+        return real.fs.create(dir, one, mode);
+      };
+      return { ...real, fs: { ...boundFileSystem(real.fs), create } };
+    };
+    if (name === "bundle-") pair.put("a", text);
+    else system.put("a", text);
+    const { error, events } = await pair.run();
+    const problems = events.flatMap((event) => (event.type === "problem" ? [event.problem.code] : []));
+    if (name === "bundle-") expect(error).toMatchObject({ code: "DISK", hint: expect.stringContaining("free some space") });
+    else expect(problems).toEqual(["ENOSPC"]);
+    pair.host = host;
+    ok(await pair.run());
+    expectSame(pair, system);
+    expect(pair.files()).toEqual({ a: text });
+  }
 });
 
 describe("what cannot be carried", () => {

@@ -11,6 +11,7 @@ import type { Host } from "#platform/host.ts";
 import { RunJournal } from "#sync/apply/run-journal.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
 import { Batch } from "#sync/endpoint/batch.ts";
+import { withDiskErrors } from "#sync/endpoint/disk-error.ts";
 import {
   type Application,
   type Endpoint,
@@ -378,7 +379,7 @@ export class ForeignEndpoint implements Endpoint {
     const scan = new ForeignScan(context, rules, { logs: false, sweeps: false }, signal);
     const places = new ForeignPlaces(context, scan, signal);
     const wanted = await refuseFiles(items, (path) => places.whyNoFile(path), onResult);
-    await receiveFiles(how, channel, wanted, onResult, signal);
+    await this.#staging(() => receiveFiles(how, channel, wanted, onResult, signal));
   }
 
   // ---------------------------------------------------------------- changes
@@ -391,9 +392,14 @@ export class ForeignEndpoint implements Endpoint {
     const application = new ForeignApplication({ context, stage, runId, sessionId, verifyReadBack, rules: scan, signal });
     this.#application = application;
     return {
-      push: (ops) => application.push(ops),
-      commit: (onResults) => application.commit(onResults),
+      push: (ops) => this.#staging(() => application.push(ops)),
+      commit: (onResults) => this.#staging(() => application.commit(onResults)),
     };
+  }
+
+  /** What the local disk refuses is no error of the system there. */
+  #staging<T>(work: () => Promise<T>): Promise<T> {
+    return withDiskErrors("keep what is on its way", this.#options.stageFolder, work);
   }
 
   async runs(): Promise<RunRecord[]> {

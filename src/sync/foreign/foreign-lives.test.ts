@@ -1,6 +1,7 @@
 /**
- * Lives of a pair with a foreign system: people write, remove and rename on both sides, each path on one side alone, while
- * sessions lose their connection or are killed at any step. In the end both sides hold exactly what people left.
+ * Lives of a pair with a foreign system: people write, remove and rename on both sides, each path on one side alone, before
+ * and in the middle of sessions, which lose their connection or are killed at any step. In the end both sides hold exactly
+ * what people left.
  */
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, renameSync } from "node:fs";
@@ -91,9 +92,10 @@ class Life {
 
   /** One session that something happens to. */
   async trouble(): Promise<void> {
-    let left = this.roll(60);
+    let left = this.roll(100);
     const isKilled = this.roll(2) === 0;
     this.system.fault = (call, path) => {
+      if (this.roll(8) === 0) this.act();
       if (left-- > 0) return;
       if (isKilled) throw new Killed();
       left = 20 + this.roll(40);
@@ -120,6 +122,8 @@ class Life {
 const KINDS: [string, Partial<Abilities>, boolean][] = [
   ["able", {}, true],
   ["like S3", { listsTimes: false, renames: "copies", modes: false, symlinks: false }, true],
+  ["like a bucket", { listsTimes: false, renames: "copies", directories: false, modes: false, symlinks: false }, true],
+  ["like SFTP", { conditional: false, timeResolutionNs: 1_000_000_000n, parallel: 8 }, false],
   ["like FTP", { conditional: false, modes: false, symlinks: false, timeResolutionNs: 1_000_000_000n, parallel: 2 }, false],
   ["poor", { setsTimes: false, timeResolutionNs: 60_000_000_000n, renames: "none", keeps: false, ranges: false, modes: false, symlinks: false, parallel: 1 }, false],
 ];
