@@ -293,7 +293,7 @@ describe("hosts", () => {
     expect(events).toMatchObject([{ actor: BY.id, outcome: "done", details: '{"revoked":2}' }]);
   });
 
-  test("[CA-926] each key of a host that was revoked stays so, however often it joined anew and was revoked again", async () => {
+  test("[CA-22] each key of a host that was revoked stays so, however often it joined anew and was revoked again", async () => {
     await using world = await AccessWorld.open();
     const { access } = world;
     const keys: ReturnType<typeof requestOf>[] = [];
@@ -312,7 +312,7 @@ describe("hosts", () => {
     await access.enrol(value, requestOf("web1"), FROM);
   });
 
-  test("[CA-926] a key that an earlier version of the hub has revoked stays so", async () => {
+  test("[CA-22] a key that an earlier version of the hub has revoked stays so", async () => {
     const directory = mkdtempSync(join(tmpdir(), "syncline-access-"));
     const database = openSqlite(join(directory, "hub.db"));
     await migrate(database, "access", ACCESS_MIGRATIONS.slice(0, 5));

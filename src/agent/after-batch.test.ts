@@ -33,7 +33,7 @@ describe("a command after a batch that is cut off", () => {
 
   const line = `${JSON.stringify({ action: "create", path: "f" })}\n`;
 
-  test("[AGENT-952] it runs once more when the agent does, and is told of the same", async () => {
+  test("[AGENT-125] it runs once more when the agent does, and is told of the same", async () => {
     const { again, agent } = await begun("true", "report");
     await agent.stop();
     expect(text(file("seen"))).toBeUndefined();
@@ -46,7 +46,7 @@ describe("a command after a batch that is cut off", () => {
     expect(text(file("seen"))).toBe(line);
   });
 
-  test("[AGENT-952] a batch of which it says then that it is no good is taken back, also where only its session was begun anew", async () => {
+  test("[AGENT-125] a batch of which it says then that it is no good is taken back, also where only its session was begun anew", async () => {
     const { a, b } = await begun("false", "rollback");
     hub.listener.rescan("web2", view("web2").link.id, 7, AbortSignal.timeout(30_000)).catch(() => undefined);
     await until("it is paused", () => view("web2").status === "paused");

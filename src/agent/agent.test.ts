@@ -187,7 +187,7 @@ describe("hub and agents", () => {
     expect(hub.registry.host("web1")?.labels).toEqual(["test"]);
   });
 
-  test("[AGENT-937] a database that cannot be asked who a host is ends no connection, and counts against no address", async () => {
+  test("[AGENT-122] a database that cannot be asked who a host is ends no connection, and counts against no address", async () => {
     await pair();
     await hub.database.run("ALTER TABLE access_certificates RENAME TO away");
     // Who exists has changed, and all are looked at anew.
@@ -242,7 +242,7 @@ describe("hub and agents", () => {
     await hub.agent("web1", []).stop();
   });
 
-  test("[AGENT-934] who is refused because another agent begins in the same directory leaves no key there", async () => {
+  test("[AGENT-121] who is refused because another agent begins in the same directory leaves no key there", async () => {
     hub = await AgentHub.start();
     const dataDir = join(hub.dir, "agents", "web1");
     const release = holdDataDir(hub.host.fs, dataDir);

@@ -6,7 +6,7 @@ import { systemClock, systemRandom } from "#platform/host-bun.ts";
 import { memoryTransports } from "#sync/transport/memory-transport.ts";
 import { Mux } from "#sync/wire/mux.ts";
 
-test("[AGENT-930] each time that the hub is lost is told, also when it is for the same reason as the time before", async () => {
+test("[AGENT-123] each time that the hub is lost is told, also when it is for the same reason as the time before", async () => {
   const end = new AbortController();
   const told: string[] = [];
   let connected = 0;

@@ -17,7 +17,7 @@ function cycle(conflicts: LinkConflicts): void {
   conflicts.event({ type: "cycle", summary } as SessionEvent, link, hash);
 }
 
-test("[CONFLICT-960] a decision that cannot be read when the agent begins is not written over, and is carried out when it can", () => {
+test("[CONFLICT-11] a decision that cannot be read when the agent begins is not written over, and is carried out when it can", () => {
   let kept = "";
   let isRefused = false;
   const file = {

@@ -135,7 +135,7 @@ test("[AGENT-108] a root that was put back is told once, also while its disk ref
   }
 });
 
-test("[AGENT-954] a root that was put back, and whose stamp cannot be read just then, is told the next time; nothing begins before", async () => {
+test("[AGENT-126] a root that was put back, and whose stamp cannot be read just then, is told the next time; nothing begins before", async () => {
   for (const [call, code] of [["openRoot", "EMFILE"], ["openDir", "EMFILE"], ["openRead", "EIO"], ["read", "EIO"]] as const) {
     const life = new Life(1);
     await life.run(undefined);

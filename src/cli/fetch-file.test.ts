@@ -83,7 +83,7 @@ test("[CLI-145] so does one that its own owner may not write", async () => {
   expect(statSync(target()).mode & 0o7777).toBe(0o444);
 });
 
-test("[CLI-927] of two commands that fetch the same file at once each ends with all of it, also where both have one number", async () => {
+test("[CLI-152] of two commands that fetch the same file at once each ends with all of it, also where both have one number", async () => {
   const go = Promise.withResolvers<void>();
   const isUnderWay = Promise.withResolvers<void>();
   const keep = new Persistence(systemClock, new AbortController().signal, () => undefined);
@@ -105,7 +105,7 @@ test("[CLI-927] of two commands that fetch the same file at once each ends with 
   expect(readdirSync(dir)).toEqual(["large"]);
 });
 
-test("[CLI-928] what a version of the same bytes left is gone on with under the permissions of the one that is asked for", async () => {
+test("[CLI-153] what a version of the same bytes left is gone on with under the permissions of the one that is asked for", async () => {
   const umask = process.umask(0o022);
   try {
     await expect(fetching(20 * MIB, [], undefined, { ...VERSION, mode: "0644" })).rejects.toMatchObject({ code: "LINK_LOST" });
@@ -121,7 +121,7 @@ test("[CLI-928] what a version of the same bytes left is gone on with under the 
   }
 });
 
-test("[CLI-928] what somebody else has put in its place is not gone on with, and a symlink is not followed", async () => {
+test("[CLI-153] what somebody else has put in its place is not gone on with, and a symlink is not followed", async () => {
   await expect(fetching(20 * MIB)).rejects.toMatchObject({ code: "LINK_LOST" });
   const part = named(".part");
   const other = join(dir, "mine");
@@ -134,7 +134,7 @@ test("[CLI-928] what somebody else has put in its place is not gone on with, and
   expect(Buffer.compare(readFileSync(target()), CONTENT)).toBe(0);
 });
 
-test("[CLI-937] what is no file is not replaced by one", async () => {
+test("[CLI-154] what is no file is not replaced by one", async () => {
   execFileSync("mkfifo", [target()]);
   symlinkSync(target(), join(dir, "link"));
   await expect(fetching()).rejects.toMatchObject({ code: "USAGE" });

@@ -5,7 +5,7 @@ import { ADMIN, AgentHub } from "#testing/agent-hub.ts";
 
 const HOSTS = 600;
 
-test("[OBSERVE-938] each host and each link of a hub is told to whoever watches it, however many there are", async () => {
+test("[OBSERVE-24] each host and each link of a hub is told to whoever watches it, however many there are", async () => {
   await using hub = await AgentHub.start();
   for (let at = 0; at < HOSTS; at++) {
     await hub.registry.joined(`web${at}`, "aa");

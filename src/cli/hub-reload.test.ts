@@ -119,7 +119,7 @@ describe("a configuration that changes", () => {
     expect((await state()).restartNeeded).toEqual([]);
   });
 
-  test("[RELOAD-932] leave that hosts no longer have to link directories ends the links that they declared, and comes back", async () => {
+  test("[RELOAD-8] leave that hosts no longer have to link directories ends the links that they declared, and comes back", async () => {
     const joining = "joinTokens: [{value: join-0123456789abcdef0123456789abcdef}]";
     write("boot.yaml", boot("", `spaces: [{name: late}, {name: free}]\n${joining}`));
     expect((await reload()).status).toBe(200);
@@ -158,7 +158,7 @@ describe("a configuration that changes", () => {
     await reload();
   }, 30_000);
 
-  test("[RELOAD-933] a file that a wrong configuration names counts as soon as it is right", async () => {
+  test("[RELOAD-10] a file that a wrong configuration names counts as soon as it is right", async () => {
     write("other.yaml", "users: [{name: admin, roles: [admin]}]\nroles: [{name: x, includes: [nobody]}]\n");
     write("hub.yaml", `listen: 127.0.0.1:0\nbootstrap: ${at("other.yaml")}\n`);
     while ((await state()).valid) await Bun.sleep(20);
@@ -169,7 +169,7 @@ describe("a configuration that changes", () => {
     await reload();
   }, 30_000);
 
-  test("[RELOAD-937] what the bootstrap file says of following begins when it is read again, once", async () => {
+  test("[RELOAD-9] what the bootstrap file says of following begins when it is read again, once", async () => {
     const follow = `follow: [{space: theirs, from: "http://127.0.0.1:1", token: ${TOKEN}}]`;
     const begun = (): number => log.filter((line) => line.startsWith("bootstrap: space cannot follow") && line.includes("theirs")).length;
     write("boot.yaml", boot("", follow));
@@ -255,7 +255,7 @@ describe("a configuration that changes", () => {
     await reload();
   });
 
-  test("[CONF-924] a link whose root is written with a slash at its end is the same when the file is read again", async () => {
+  test("[CONF-34] a link whose root is written with a slash at its end is the same when the file is read again", async () => {
     write("boot.yaml", boot("", "spaces: [{name: late}]\nlinks: [{host: web1, root: /srv/site/, space: late}]"));
     expect((await reload()).body["bootstrap"]).toMatchObject({ made: 1 });
     const again = await reload();

@@ -26,7 +26,7 @@ test("[CLI-140] what comes from a hub goes into a file that only its owner reads
   }
 });
 
-test("[CLI-929] so it does where the file was there already, and others might read it", async () => {
+test("[CLI-151] so it does where the file was there already, and others might read it", async () => {
   const dir = mkdtempSync(join(tmpdir(), "syncline-files-"));
   const file = join(dir, "f");
   async function* pieces(): AsyncGenerator<Uint8Array> {

@@ -62,7 +62,7 @@ test("[CLI-144] a run is registered after lines that were cut off anywhere, also
   }
 });
 
-test("[CLI-936] a register that is shortened is replaced as a whole, and one that cannot be is read all the same", () => {
+test("[CLI-146] a register that is shortened is replaced as a whole, and one that cannot be is read all the same", () => {
   const file = join(dir, "runs.ndjson");
   const line = (at: number): string => JSON.stringify(run(`${at}`.padStart(8, "0")));
   const lines = Array.from({ length: 20_001 }, (_, at) => `${line(at)}\n`).join("");

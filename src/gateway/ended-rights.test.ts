@@ -175,7 +175,7 @@ const ASKED: Record<(typeof SETTERS)[number], (name: string, sequence: string) =
 
 describe("what is asked of a bucket by a body that comes for long", () => {
   for (const what of SETTERS) {
-    test(`[RIGHTS-901] is done by the rights of its end: ${what}`, async () => {
+    test(`[RIGHTS-8] is done by the rights of its end: ${what}`, async () => {
       const ids = await Promise.all(WAYS.map(async (way) => {
         const first = await s3.ask(`/kept/${what}-${way}`, { method: "PUT", as: `${what}-${way}`, body: "first" });
         await s3.ask(`/kept/${what}-${way}`, { method: "PUT", as: `${what}-${way}`, body: "second" });

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { type Arrival, arrivalOf } from "#gateway/proxied.ts";
 import { listenTcp } from "#platform/net/tcp-server.ts";
 
-test("[PROXY-923] what comes right behind a balancer's header arrives, and an end in order is told apart from a cut", async () => {
+test("[PROXY-3] what comes right behind a balancer's header arrives, and an end in order is told apart from a cut", async () => {
   const arrived = Promise.withResolvers<Arrival | undefined>();
   let next = arrived;
   const listener = listenTcp({ host: "127.0.0.1", port: 0 }, (connection) => {

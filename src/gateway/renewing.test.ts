@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { systemPrincipal } from "#access/access.ts";
 import { signedIn } from "#gateway/renewing.ts";
 
-test("[API-961] a credential is looked at again where somebody was changed since, also while it was looked at, and not for ever", async () => {
+test("[API-55] a credential is looked at again where somebody was changed since, also while it was looked at, and not for ever", async () => {
   const access = { generation: 0 };
   let looks = 0;
   let changesMeanwhile = 1;

@@ -36,7 +36,7 @@ describe("a file that is there", () => {
     await spaces.commit(SYSTEM, "demo", { changes: [change], intake, atomic: true, cause: "edit", traceId: TRACE });
   }
 
-  test.each(CASES)("[RIGHTS-961] keeps its permissions but for set-id bits, also those that it gets while it is replaced: $name", async ({ index }) => {
+  test.each(CASES)("[RIGHTS-6] keeps its permissions but for set-id bits, also those that it gets while it is replaced: $name", async ({ index }) => {
     const { spaces } = lab.api.hub;
     const at = targetOf(index, "full", "a");
     const commit = spaces.commit.bind(spaces);
@@ -51,7 +51,7 @@ describe("a file that is there", () => {
     expect((await fileAt(at.file)).entry).toMatchObject({ size: 3, mode: KEPT });
   });
 
-  test.each(CASES)("[RIGHTS-962] keeps them also where who writes may not read, who is told nothing of it: $name", async ({ index }) => {
+  test.each(CASES)("[RIGHTS-7] keeps them also where who writes may not read, who is told nothing of it: $name", async ({ index }) => {
     const at = targetOf(index, "dropper", "a");
     await mark(at.file, { "user.secret": SECRET });
     const { kind, told } = await WRITES[index]!.run(lab.person("dropper"), at);

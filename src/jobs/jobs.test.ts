@@ -216,7 +216,7 @@ describe("jobs", () => {
     expect(await lab.ended(id)).toMatchObject({ state: "done" });
     expect((await lab.run(() => lab.process.jobs.state())).breakers.size).toBe(0);
   });
-  test("[JOB-905] a job, and a schedule, of a user that is gone act for nobody who gets the name later", async () => {
+  test("[JOB-79] a job, and a schedule, of a user that is gone act for nobody who gets the name later", async () => {
     const lab = await begun(1);
     const { users } = lab.world;
     const first = await lab.submit({ steps: 2 });

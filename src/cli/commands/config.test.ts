@@ -8,7 +8,7 @@ import { Output } from "#cli/output.ts";
 import { parse } from "#cli/parse.ts";
 import { makePaint } from "#cli/screen.ts";
 
-test("[CONF-940] a configuration that is checked and found right is one with which a hub begins: links of its bootstrap file, too", async () => {
+test("[CONF-33] a configuration that is checked and found right is one with which a hub begins: links of its bootstrap file, too", async () => {
   const dir = mkdtempSync(join(tmpdir(), "syncline-config-"));
   const [config, boot] = [join(dir, "hub.yaml"), join(dir, "boot.yaml")];
   const out = { write: () => undefined, isTty: false, columns: () => 80 };

@@ -10,7 +10,7 @@ import { makePaint } from "#cli/screen.ts";
 
 const NOBODY = 65534;
 
-test("[CLI-921] that there are no conflicts is said only where all could be looked at", async () => {
+test("[CLI-148] that there are no conflicts is said only where all could be looked at", async () => {
   const dir = mkdtempSync(join(tmpdir(), "syncline-conflicts-"));
   const shut = join(dir, "here", "shut");
   let said = "";

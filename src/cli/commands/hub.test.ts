@@ -8,7 +8,7 @@ import { Output } from "#cli/output.ts";
 import { parse } from "#cli/parse.ts";
 import { makePaint } from "#cli/screen.ts";
 
-test("[RELOAD-935] a hub that begins is not ended by SIGHUP: it reads its configuration again when it is there", async () => {
+test("[RELOAD-11] a hub that begins is not ended by SIGHUP: it reads its configuration again when it is there", async () => {
   const dir = mkdtempSync(join(tmpdir(), "syncline-hub-"));
   const config = join(dir, "hub.yaml");
   const end = new AbortController();

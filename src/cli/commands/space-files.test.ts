@@ -33,7 +33,7 @@ async function slowHub(onFirst: () => void): Promise<{ server: Server; url: stri
   return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, taken: () => Buffer.concat(pieces) };
 }
 
-test("[CLI-940] a small file that is changed while it is sent is put as it was, and never as a mixture", async () => {
+test("[CLI-150] a small file that is changed while it is sent is put as it was, and never as a mixture", async () => {
   const file = join(dir, "f");
   writeFileSync(file, Buffer.alloc(SIZE, "a"));
   writeFileSync(join(dir, "token"), `${"t".repeat(40)}\n`);

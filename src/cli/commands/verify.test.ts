@@ -29,7 +29,7 @@ function verify(words: readonly string[], signal: AbortSignal, onWrite = (_text:
   return verifyCommand({ parsed, output, environment: {}, signal, onHangup: () => undefined, stateDir: () => at("state") });
 }
 
-test("[CLI-939] a repair that is interrupted is not told as done", async () => {
+test("[CLI-147] a repair that is interrupted is not told as done", async () => {
   for (const name of ["here", "there"]) mkdirSync(at(name));
   for (let file = 0; file < FILES; file++) writeFileSync(at(`here/f${file}`), `content ${file}`);
   const end = new AbortController();
@@ -46,7 +46,7 @@ test("[CLI-939] a repair that is interrupted is not told as done", async () => {
   expect([code, said.includes("repaired:")]).toEqual([EXIT.interrupted, false]);
 }, 30_000);
 
-test("[CLI-938] a manifest is written also where one that was killed has left what it had", async () => {
+test("[CLI-149] a manifest is written also where one that was killed has left what it had", async () => {
   mkdirSync(at("here"));
   writeFileSync(at("here/f"), "content");
   writeFileSync(at(`sums.${process.pid}.new`), "half");

@@ -47,7 +47,7 @@ describe("what a PUT says of a file", () => {
     expect([attributes, mode]).toEqual([{ "user.lens": "35", "http.content-type": "text/x" }, "0755"]);
   });
 
-  test("[ATTR-961] keeps what somebody else says of the file in the moment in which it is replaced", async () => {
+  test("[ATTR-10] keeps what somebody else says of the file in the moment in which it is replaced", async () => {
     const { spaces } = lab.hub;
     const headers = { "x-syncline-media-type": "text/x" };
     for (const more of [{}, { "if-match": "*" }] as Record<string, string>[]) {

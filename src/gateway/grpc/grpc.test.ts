@@ -214,7 +214,7 @@ describe("gRPC", () => {
     expect(await ended).toBe(status.UNAUTHENTICATED);
   });
 
-  test("[GRPC-961] a watcher whose token is revoked while it begins to watch is told of no change", async () => {
+  test("[GRPC-56] a watcher whose token is revoked while it begins to watch is told of no change", async () => {
     const made = await lab.ask("/v1/tokens", { method: "POST", json: { user: "reader", name: "shorter" } });
     const { value: token, token: { id } } = (await made.json()) as { value: string; token: { id: string } };
     const { spaces } = lab.hub;
@@ -396,7 +396,7 @@ describe("gRPC", () => {
     expect(answer).toMatchObject({ status: "SERVING" });
   });
 
-  test("[GRPC-938] who watches the hub's health from one address keeps nobody else from it", async () => {
+  test("[GRPC-55] who watches the hub's health from one address keeps nobody else from it", async () => {
     const { hostname, port } = new URL(lab.hub.doors[0]!.replace("grpc:", "http:"));
     const crowd: ClientHttp2Session[] = [];
     const ask = { ":method": "POST", ":path": "/grpc.health.v1.Health/Watch", "content-type": "application/grpc", te: "trailers" };

@@ -24,7 +24,7 @@ function meanwhile(work: () => Promise<unknown>): void {
 const remove = (path: string): Promise<Response> => lab.api.ask(`/v1/spaces/demo/content/${path}`, { method: "DELETE" });
 const make = (path: string): Promise<Response> => lab.api.ask("/v1/spaces/demo/mkdir", { method: "POST", json: { path } });
 
-test("[SFTP-963] what others change while it is removed goes all the same, and nothing of another kind that takes its place", async () => {
+test("[SFTP-63] what others change while it is removed goes all the same, and nothing of another kind that takes its place", async () => {
   await lab.api.put("busy", "one");
   meanwhile(() => lab.api.put("busy", "two"));
   expect(await admin.on("remove", "/demo/busy")).toBe(STATUS.ok);

@@ -62,7 +62,7 @@ function onLook(user: string, become: (look: () => ReturnType<Look>) => ReturnTy
   };
 }
 
-test("[SFTP-961] the last change of somebody counts, however long the look behind an earlier one takes", async () => {
+test("[SFTP-61] the last change of somebody counts, however long the look behind an earlier one takes", async () => {
   const ann = await connected("ann");
   const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   onLook("ann", async (look) => {
@@ -80,7 +80,7 @@ test("[SFTP-961] the last change of somebody counts, however long the look behin
   expect(await ann.get("/demo/f")).toBe(STATUS.permissionDenied);
 });
 
-test("[SFTP-962] whose rights cannot be looked at after a change is disconnected, and nobody else is", async () => {
+test("[SFTP-62] whose rights cannot be looked at after a change is disconnected, and nobody else is", async () => {
   const [ann, bob] = [await connected("ann"), await connected("bob")];
   onLook("ann", () => Promise.reject(new Error("the database is away")));
   await world.access.users.update(BY, "ann", { isDisabled: true });

@@ -675,7 +675,7 @@ describe("the SSH side", () => {
     expect(await refusedOf(lab.connect("admin", { privateKey: pair.private }))).toBe("refused");
   });
 
-  test("[SFTP-938] who says nothing on as many connections as strangers may have keeps nobody at another address out", async () => {
+  test("[SFTP-60] who says nothing on as many connections as strangers may have keeps nobody at another address out", async () => {
     const crowd = Array.from({ length: 256 }, () => connect({ host: "127.0.0.1", port: lab.port, localAddress: "127.0.0.3" }));
     await Promise.all(crowd.map(async (socket) => {
       socket.on("error", () => undefined);

@@ -189,7 +189,7 @@ describe("shares", () => {
     expect(await status(url)).toBe(410);
   });
 
-  test("[SHARE-901] a download that could not be begun is none", async () => {
+  test("[SHARE-16] a download that could not be begun is none", async () => {
     const text = "x".repeat(600_000);
     await lab.put("wanted", text);
     const { url, share: made } = await share({ path: "wanted", downloadsMax: 1 });

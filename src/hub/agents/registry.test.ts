@@ -202,7 +202,7 @@ describe("agent registry", () => {
     expect(registry.marks.of(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 9 });
   });
 
-  test("[AGENT-931] a plan that has gone is held no longer, however often the disk refused to write that", async () => {
+  test("[AGENT-124] a plan that has gone is held no longer, however often the disk refused to write that", async () => {
     const { id } = await registry.createLink({ host: "web1", root: "/a", space: "demo" });
     await registry.joined("web1", "aa");
     await registry.held.hold("web1", plan(id, "aaaaaaaaaaaa"));

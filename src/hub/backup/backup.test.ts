@@ -198,7 +198,7 @@ describe("a backup", () => {
     await lab.restore("restored");
     expect((await lab.check("restored", true)).found).toEqual([]);
   });
-  test("[BACKUP-901] whatever else lies among the keys is in the backup, which can be read; a link in the place of a key is refused", async () => {
+  test("[BACKUP-11] whatever else lies among the keys is in the backup, which can be read; a link in the place of a key is refused", async () => {
     await using hub = await lab.open();
     await hub.spaces.createSpace(lab.who, "demo");
     await lab.put(hub, "demo", { a: "first" });
@@ -218,7 +218,7 @@ describe("a backup", () => {
     expect(readdirSync(lab.path("again/keys")).toSorted()).toEqual([...keys, ...others].toSorted());
   });
 
-  test("[BACKUP-902] backups that fail one after the other leave no more than one of them would", async () => {
+  test("[BACKUP-12] backups that fail one after the other leave no more than one of them would", async () => {
     await using hub = await lab.open();
     await hub.spaces.createSpace(lab.who, "demo");
     const failing = async (): Promise<string[]> => {
@@ -238,7 +238,7 @@ describe("a backup", () => {
     expect((await lab.check("restored", true)).found).toEqual([]);
   });
 
-  test("[BACKUP-903] a restore of a backup whose place another one takes meanwhile is refused, and not taken for a damaged one", async () => {
+  test("[BACKUP-13] a restore of a backup whose place another one takes meanwhile is refused, and not taken for a damaged one", async () => {
     await using hub = await lab.open();
     await hub.spaces.createSpace(lab.who, "demo");
     const paths = ["f0", "f1", "f2", "f3"];
@@ -270,7 +270,7 @@ describe("a backup", () => {
     await lab.restore("whole");
   });
 
-  test("[BACKUP-904] what the disk of the hub does not give of a pack keeps nothing else out of a backup, which says so", async () => {
+  test("[BACKUP-14] what the disk of the hub does not give of a pack keeps nothing else out of a backup, which says so", async () => {
     let bad: { readonly file: string; readonly from: number; readonly to: number } | undefined;
     const { fs } = lab.host;
     const names = new Map<unknown, string>();
@@ -319,7 +319,7 @@ describe("a backup", () => {
     expect((await lab.check("third", true)).found).toEqual([]);
   });
 
-  test("[BACKUP-905] what has rotted on the disk of the hub since an earlier backup does not take the place of what that one has", async () => {
+  test("[BACKUP-15] what has rotted on the disk of the hub since an earlier backup does not take the place of what that one has", async () => {
     await using hub = await lab.open();
     await hub.spaces.createSpace(lab.who, "demo");
     for (const at of [0, 1]) await lab.put(hub, "demo", { [`f${at}`]: bytesOf(200_000, at) });
@@ -339,7 +339,7 @@ describe("a backup", () => {
     expect((await lab.check("again", true)).found).toEqual([]);
   });
 
-  test("[BACKUP-906] a database that is damaged takes the place of no earlier backup", async () => {
+  test("[BACKUP-16] a database that is damaged takes the place of no earlier backup", async () => {
     await using hub = await lab.open();
     await hub.spaces.createSpace(lab.who, "demo");
     await lab.put(hub, "demo", Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`f${at}`, `${at}`])));

@@ -278,7 +278,7 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       expect(await to.store.marks(to.space.id, 0)).toEqual(marks);
     });
 
-    test("[FOLLOW-902] what was purged is so in the copy also when a repair has written its row anew", async () => {
+    test("[FOLLOW-50] what was purged is so in the copy also when a repair has written its row anew", async () => {
       const [from, to] = [await side(false), await side(true)];
       const remove: SpaceChange = { type: "remove", path: "a", expect: { kind: "any" }, recursive: false };
       for (const change of [putFile("a", "1"), putFile("a", "2"), remove]) await commitOne(from.meta, from.space.id, [change]);

@@ -109,7 +109,7 @@ test("[FOLLOW-48] who begins to follow, or is promoted, while its space gets ano
   await Promise.all([source, copy].map((hub) => hub[Symbol.asyncDispose]()));
 });
 
-test("[FOLLOW-901] a hub that follows as many spaces as it may still changes how it follows one of them", async () => {
+test("[FOLLOW-51] a hub that follows as many spaces as it may still changes how it follows one of them", async () => {
   const { source, copy, followers: first } = await openBoth();
   await first.close();
   for (let at = 1; at < 200; at++) {

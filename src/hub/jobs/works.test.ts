@@ -127,7 +127,7 @@ describe("jobs of a hub", () => {
     expect(lab.has("copy/backup.json")).toBe(true);
   });
 
-  test("[JOB-906] a clock that jumps ahead makes nothing go that is not old: no deleted space, no version, no object", async () => {
+  test("[JOB-80] a clock that jumps ahead makes nothing go that is not old: no deleted space, no version, no object", async () => {
     const { spaces } = hub;
     await lab.put(hub, "demo", { f: "one" });
     await lab.put(hub, "demo", { f: "two" });
@@ -321,7 +321,7 @@ describe("jobs of a hub", () => {
     expect(await jobs.list(WHO, { kind: "scrub" }, undefined, 10)).toEqual([]);
   });
 
-  test("[JOB-907] a restore to a point of which something was purged changes nothing, and says that it was purged", async () => {
+  test("[JOB-85] a restore to a point of which something was purged changes nothing, and says that it was purged", async () => {
     const { meta, access } = hub;
     const versions = new SpaceVersions({ spaces: hub.spaces, meta, access, audit: access.audit, clock: lab.host.clock });
     const sequence = await lab.put(hub, "demo", { f: "old" });
@@ -372,7 +372,7 @@ describe("jobs of a hub", () => {
     await hub.spaces.commit(WHO, "demo", { changes, intake: undefined, atomic: true, cause: "edit", traceId: TRACE });
   };
 
-  test("[JOB-901] a restore whose hub has gone between a commit and what is noted of it tells all that it has changed", async () => {
+  test("[JOB-82] a restore whose hub has gone between a commit and what is noted of it tells all that it has changed", async () => {
     const names = namesOf(PART_CHANGES + 3);
     const to = await lab.put(hub, "demo", filled(names, "old"));
     await lab.put(hub, "demo", filled(names, "new"));
@@ -382,7 +382,7 @@ describe("jobs of a hub", () => {
     expect(await lab.files(hub, "demo")).toEqual(filled(names, "old"));
   });
 
-  test("[JOB-902] what was removed after a restore began stays removed, and is told", async () => {
+  test("[JOB-83] what was removed after a restore began stays removed, and is told", async () => {
     const to = await lab.put(hub, "demo", { same: "same", edited: "old", "dir/same": "same", back: "back" });
     await removals("back");
     await lab.put(hub, "demo", { edited: "new" });
@@ -396,7 +396,7 @@ describe("jobs of a hub", () => {
     expect(left.map(({ path }) => path)).toEqual(["dir", "dir/same", "edited", "same"]);
   });
 
-  test("[JOB-903] a path that a restore has removed itself, to put something else there, is put though its hub had gone in between", async () => {
+  test("[JOB-84] a path that a restore has removed itself, to put something else there, is put though its hub had gone in between", async () => {
     const to = await lab.put(hub, "demo", { d: "a file" });
     await removals("d");
     // With the directory they are one part.
@@ -408,7 +408,7 @@ describe("jobs of a hub", () => {
     expect(await lab.files(hub, "demo")).toEqual({ d: "a file" });
   });
 
-  test("[JOB-904] a restore that leaves many long paths alone is done, and names some of them", async () => {
+  test("[JOB-81] a restore that leaves many long paths alone is done, and names some of them", async () => {
     const dir = Array.from({ length: 15 }, () => "n".repeat(250)).join("/");
     const names = namesOf(100, `${dir}/`);
     const to = await lab.put(hub, "demo", filled(names, "old"));

@@ -212,7 +212,7 @@ describe("lifecycle", () => {
     expect(await isThere("b", two)).toBe(false);
   });
 
-  test("[LIFECYCLE-901] what was put off while the clock was years ahead is looked at again in a week by the right time", async () => {
+  test("[LIFECYCLE-19] what was put off while the clock was years ahead is looked at again in a week by the right time", async () => {
     await setRules([rule({ oldDays: 1 })]);
     const one = await hub.put("demo", "a", "one");
     await hub.spaces.createRestorePoint(hub.who, "demo", "point");

@@ -109,7 +109,7 @@ export function purgeContract(name: string, makeLab: () => Promise<MetaLab>, run
       expect((await named(1))!["s3.tags"]).toBeUndefined();
     });
 
-    test("[PURGE-901] more than an old version can keep is refused in words, and changes nothing", async () => {
+    test("[PURGE-8] more than an old version can keep is refused in words, and changes nothing", async () => {
       const { store, space } = await fresh();
       for (const text of ["one", "two"]) await commitOne(store, space.id, [putFile("a", text)]);
       const version = { path: "a", sequence: 1 };
@@ -146,7 +146,7 @@ export function purgeContract(name: string, makeLab: () => Promise<MetaLab>, run
       expect((await store.history(space.id, "a", undefined, 10)).filter(({ content }) => content !== undefined).map(({ sequence }) => sequence)).toEqual([4, 2, 1]);
     });
 
-    test("[RETAIN-901] a version that gets other tags is one version still, and takes no other's place among those that are kept", async () => {
+    test("[RETAIN-2] a version that gets other tags is one version still, and takes no other's place among those that are kept", async () => {
       const { store, space } = await fresh({ retention: { versions: 1, ageMs: undefined } });
       const named = async (sequence: number) => (await store.versionNamed(space.id, { path: "a", sequence }))?.content?.id;
       for (const text of ["one", "two"]) await commitOne(store, space.id, [putFile("a", text)]);

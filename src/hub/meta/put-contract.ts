@@ -25,7 +25,7 @@ export function putContract(name: string, makeLab: () => Promise<MetaLab>): void
       lab = undefined;
     });
 
-    test("[SPACE-961] a file keeps its permissions, and a directory all that it is, under a put that is for new ones; nothing else does", async () => {
+    test("[SPACE-69] a file keeps its permissions, and a directory all that it is, under a put that is for new ones; nothing else does", async () => {
       const { store, space } = await fresh();
       const entryAt = async (path: string): Promise<Entry | undefined> => (await store.version(space.id, path))?.entry;
       const modeOf = (entry: Entry | undefined): number | undefined => (entry !== undefined && "mode" in entry ? entry.mode : undefined);

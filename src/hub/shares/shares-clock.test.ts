@@ -9,7 +9,7 @@ import { migrate } from "#platform/sql/migrate.ts";
 
 const DAY_MS = 86_400_000;
 
-test("[SHARE-902] a clock that jumps a year ahead, and is put right, forgets no share whose time is to come", async () => {
+test("[SHARE-17] a clock that jumps a year ahead, and is put right, forgets no share whose time is to come", async () => {
   using lab = new BackupLab();
   const { clock: real, random } = lab.host;
   let [wallMs, monoMs] = [real.nowMs(), 0];

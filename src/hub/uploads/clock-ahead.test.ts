@@ -12,7 +12,7 @@ let end: () => Promise<void>;
 beforeEach(async () => void ({ lab, end } = await UploadLab.onFile()));
 afterEach(() => end());
 
-test("[UPLOAD-902] a clock that jumps a year ahead, and is put right, costs nobody what has come of an upload", async () => {
+test("[UPLOAD-50] a clock that jumps a year ahead, and is put right, costs nobody what has come of an upload", async () => {
   const { id } = await lab.create(ann, "f");
   await lab.part(ann, id, 1, noise(5, 1));
   lab.aheadMs = YEAR_MS;

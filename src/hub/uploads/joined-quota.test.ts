@@ -32,7 +32,7 @@ test("[UPLOAD-46] streams that are joined are not counted twice against the quot
   expect((await lab.spaces.space(boss, "demo")).usage.bytes).toBe(700);
 });
 
-test("[UPLOAD-901] streams that were joined are told as joined, also where the note of it was refused or the hub died: they are joined once", async () => {
+test("[UPLOAD-49] streams that were joined are told as joined, also where the note of it was refused or the hub died: they are joined once", async () => {
   const ids = [await stream(300, 1), await stream(400, 2)];
   const { finish } = lab.rows;
   lab.rows.finish = () => Promise.reject(new SynclineError({ code: "DISK", op: "test", message: "the disk is full" }));

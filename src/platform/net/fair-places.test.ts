@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { FairPlaces } from "#platform/net/fair-places.ts";
 
-test("[SFTP-938] places that anybody may take are never more than there are, and go from whoever holds most to whoever comes", () => {
+test("[SFTP-60] places that anybody may take are never more than there are, and go from whoever holds most to whoever comes", () => {
   const step = fc.record({ address: fc.constantFrom("a", "b", "c", "d"), gives: fc.boolean() });
   fc.assert(fc.property(fc.integer({ min: 1, max: 6 }), fc.array(step, { maxLength: 60 }), (max, steps) => {
     const places = new FairPlaces(max);

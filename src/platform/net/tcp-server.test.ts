@@ -237,7 +237,7 @@ describe("TCP", () => {
     await expect(connectTcp({ address: HOST, port }, 5000)).rejects.toThrow();
   });
 
-  test("[TCP-923] what is written behind a write that waits goes out before the end, and before what is written later", async () => {
+  test("[TCP-19] what is written behind a write that waits goes out before the end, and before what is written later", async () => {
     const large = new Uint8Array(16 << 20);
     for (const group of [false, undefined] as const) {
       for (const isEnded of [true, false]) {
@@ -265,7 +265,7 @@ describe("TCP", () => {
     }
   });
 
-  test("[TCP-922] a side that never ends its half of a connection that is ended is cut off in time, and has had all before", async () => {
+  test("[TCP-20] a side that never ends its half of a connection that is ended is cut off in time, and has had all before", async () => {
     const served = nextServed();
     options = { ticketGroup: undefined };
     const to = { host: HOST, port: listener.port, rejectUnauthorized: false, allowHalfOpen: true };

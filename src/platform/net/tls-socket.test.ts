@@ -46,7 +46,7 @@ test("[TLS-6] what arrived is whole during the call, and its memory is free when
   }
 });
 
-test("[TLS-921] a side that never ends its half of a connection that is closed is cut off, and has had what was said to it", async () => {
+test("[TLS-7] a side that never ends its half of a connection that is closed is cut off, and has had what was said to it", async () => {
   const closed = Promise.withResolvers<Error | undefined>();
   const listener = listenTls({
     host: "127.0.0.1", port: 0, identity: makeCertificate(["127.0.0.1"], Date.now()), clientAuthorities: undefined,

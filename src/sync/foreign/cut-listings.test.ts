@@ -14,7 +14,7 @@ const FTP_LIKE: Partial<Abilities> = {
 const problemsIn = ({ events }: Ran): string[] =>
   events.flatMap((one) => (one.type === "problem" ? [`${one.problem.path} ${one.problem.code}`] : []));
 
-test("[FOREIGN-941] what a listing leaves out and is there all the same is not taken for removed, until a listing is whole", async () => {
+test("[FOREIGN-100] what a listing leaves out and is there all the same is not taken for removed, until a listing is whole", async () => {
   const system = new MemorySystem(FTP_LIKE, false);
   using pair = new ForeignPair(() => system.client());
   for (const at of [1, 2, 3]) pair.put(`d/f${at}`, `file ${at}`);
@@ -36,7 +36,7 @@ test("[FOREIGN-941] what a listing leaves out and is there all the same is not t
   expect(pair.files()).toEqual({ ...rest, y: "new here" });
 });
 
-test("[FOREIGN-941] what has gone between a listing and the second look is removed, and what has come again stays", async () => {
+test("[FOREIGN-100] what has gone between a listing and the second look is removed, and what has come again stays", async () => {
   const system = new MemorySystem(FTP_LIKE, false);
   using pair = new ForeignPair(() => system.client());
   pair.put("d/gone", "one");
@@ -53,7 +53,7 @@ test("[FOREIGN-941] what has gone between a listing and the second look is remov
   expect(system.files()).toEqual(pair.files());
 });
 
-test("[FOREIGN-942] what one scan could not look at is unknown until it is looked at again, also where the next one looks elsewhere", async () => {
+test("[FOREIGN-101] what one scan could not look at is unknown until it is looked at again, also where the next one looks elsewhere", async () => {
   const system = new MemorySystem(FTP_LIKE, false);
   using pair = new ForeignPair(() => system.client());
   pair.put("d/f", "one");
@@ -76,7 +76,7 @@ test("[FOREIGN-942] what one scan could not look at is unknown until it is looke
   });
 });
 
-test("[FOREIGN-942] a side of which a directory could not be listed is not the same in the end, however passing the reason is", async () => {
+test("[FOREIGN-101] a side of which a directory could not be listed is not the same in the end, however passing the reason is", async () => {
   const system = new MemorySystem(FTP_LIKE, false);
   using pair = new ForeignPair(() => system.client());
   pair.put("d/f", "one");
@@ -93,7 +93,7 @@ test("[FOREIGN-942] a side of which a directory could not be listed is not the s
   expect(pair.files()).toEqual({ "d/f": "one", "d/g": "theirs" });
 });
 
-test("[FOREIGN-943] a system that takes two names for one gets the first of them, and the other is told; neither is lost", async () => {
+test("[FOREIGN-104] a system that takes two names for one gets the first of them, and the other is told; neither is lost", async () => {
   const system = new MemorySystem(FTP_LIKE, false);
   system.folds = true;
   using pair = new ForeignPair(() => system.client());
@@ -108,7 +108,7 @@ test("[FOREIGN-943] a system that takes two names for one gets the first of them
   }
 });
 
-test("[FOREIGN-943] a file whose name changes only in case is lost on neither side, whoever renames it", async () => {
+test("[FOREIGN-104] a file whose name changes only in case is lost on neither side, whoever renames it", async () => {
   const system = new MemorySystem(FTP_LIKE, false);
   system.folds = true;
   using pair = new ForeignPair(() => system.client());
@@ -131,7 +131,7 @@ test("[FOREIGN-943] a file whose name changes only in case is lost on neither si
   expect(system.files()).toEqual(pair.files());
 });
 
-test("[FOREIGN-943] a name that a system takes for another one in a way that nobody knows beforehand is told, and tried once a run", async () => {
+test("[FOREIGN-104] a name that a system takes for another one in a way that nobody knows beforehand is told, and tried once a run", async () => {
   const system = new MemorySystem(FTP_LIKE, false);
   using pair = new ForeignPair(() => system.client());
   pair.put("a", "one");

@@ -216,7 +216,7 @@ describe("a root that is not itself", () => {
   });
 });
 
-test("[FOREIGN-959] a full disk here, where content waits to be put there, is said with what to do, and costs nothing", async () => {
+test("[FOREIGN-108] a full disk here, where content waits to be put there, is said with what to do, and costs nothing", async () => {
   for (const [text, name] of [["small", "bundle-"], [LARGE, "spool-"]] as const) {
     const system = new MemorySystem();
     using pair = new ForeignPair(() => system.client());
@@ -273,7 +273,7 @@ describe("what cannot be carried", () => {
     expect(ok(await pair.run()).changes).toBe(0);
   });
 
-  test("[FOREIGN-956] where no times are told none are given to what comes from there, also where they could be set", async () => {
+  test("[FOREIGN-105] where no times are told none are given to what comes from there, also where they could be set", async () => {
     const system = new MemorySystem({ timeResolutionNs: 0n });
     using pair = new ForeignPair(() => system.client());
     system.put("a", "one");

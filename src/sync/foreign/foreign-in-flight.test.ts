@@ -11,7 +11,7 @@ const KINDS: [string, Partial<Abilities>][] = [
   ["keeps no times", { system: "FTP", conditional: false, modes: false, symlinks: false, timeResolutionNs: 1_000_000_000n, setsTimes: false }],
 ];
 
-test.each(KINDS)("[FOREIGN-958] what had arrived on a system that %s is agreed on: its removal and its edit go there", async (_name, abilities) => {
+test.each(KINDS)("[FOREIGN-107] what had arrived on a system that %s is agreed on: its removal and its edit go there", async (_name, abilities) => {
   for (const then of ["removed", "edited"] as const) {
     const system = new MemorySystem(abilities, false);
     using pair = new ForeignPair(() => system.client());

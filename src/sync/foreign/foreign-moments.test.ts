@@ -11,7 +11,7 @@ const BUCKET_LIKE: Partial<Abilities> = {
   system: "S3", listsTimes: false, renames: "copies", directories: false, modes: false, symlinks: false, parallel: 12,
 };
 
-test("[FOREIGN-944] an edit in the moment in which a file is renamed there is seen, and not taken for what was renamed", async () => {
+test("[FOREIGN-97] an edit in the moment in which a file is renamed there is seen, and not taken for what was renamed", async () => {
   const system = new MemorySystem(BUCKET_LIKE);
   using pair = new ForeignPair(() => system.client());
   pair.put("a", "one of them ".repeat(30));
@@ -31,7 +31,7 @@ test("[FOREIGN-944] an edit in the moment in which a file is renamed there is se
   expect(pair.files()).toEqual(system.files());
 });
 
-test("[FOREIGN-944] nor is one just after it", async () => {
+test("[FOREIGN-97] nor is one just after it", async () => {
   const system = new MemorySystem(BUCKET_LIKE);
   using pair = new ForeignPair(() => system.client());
   pair.put("a", "one of them ".repeat(30));
@@ -49,7 +49,7 @@ test("[FOREIGN-944] nor is one just after it", async () => {
   expect(pair.files()).toEqual({ a2: edit });
 });
 
-test("[FOREIGN-944] an edit in the moment in which a file gets its time there is seen", async () => {
+test("[FOREIGN-97] an edit in the moment in which a file gets its time there is seen", async () => {
   const system = new MemorySystem(BUCKET_LIKE);
   using pair = new ForeignPair(() => system.client());
   pair.put("a", "one", 1_600_000_000_000);
@@ -66,7 +66,7 @@ test("[FOREIGN-944] an edit in the moment in which a file gets its time there is
   expect(pair.files()).toEqual({ a: "two" });
 });
 
-test("[FOREIGN-945] a directory whose last files are removed at the same time stays where it is to stay", async () => {
+test("[FOREIGN-99] a directory whose last files are removed at the same time stays where it is to stay", async () => {
   const system = new MemorySystem(BUCKET_LIKE);
   using pair = new ForeignPair(() => system.client());
   // Nobody has left a mark there.
@@ -79,7 +79,7 @@ test("[FOREIGN-945] a directory whose last files are removed at the same time st
   expect(system.nodes.get("keep")?.kind).toBe("dir");
 });
 
-test("[FOREIGN-946] where the system gives its own times an edit in the grain of an upload is found, whatever its clock says", async () => {
+test("[FOREIGN-98] where the system gives its own times an edit in the grain of an upload is found, whatever its clock says", async () => {
   const system = new MemorySystem({ system: "FTP", setsTimes: false, timeResolutionNs: 1_000_000_000n, conditional: false }, false);
   using pair = new ForeignPair(() => system.client());
   pair.put("a", "one");
@@ -90,7 +90,7 @@ test("[FOREIGN-946] where the system gives its own times an edit in the grain of
   expect(pair.files()).toEqual({ a: "two" });
 });
 
-test("[FOREIGN-947] an ignore file that is too large to be read hides what it hid, and is told", async () => {
+test("[FOREIGN-102] an ignore file that is too large to be read hides what it hid, and is told", async () => {
   const system = new MemorySystem();
   using pair = new ForeignPair(() => system.client());
   const problems = async (): Promise<string[]> => {
@@ -108,7 +108,7 @@ test("[FOREIGN-947] an ignore file that is too large to be read hides what it hi
   expect(Object.keys(pair.files())).toEqual(["d/.synclineignore", "d/open", "x"]);
 });
 
-test("[FOREIGN-948] one file that may not be looked at keeps nothing else from being synchronised", async () => {
+test("[FOREIGN-103] one file that may not be looked at keeps nothing else from being synchronised", async () => {
   const system = new MemorySystem(BUCKET_LIKE);
   using pair = new ForeignPair(() => system.client());
   system.put("d/locked", "theirs");
@@ -121,7 +121,7 @@ test("[FOREIGN-948] one file that may not be looked at keeps nothing else from b
   expect(pair.files()).toEqual({ "d/open": "shared" });
 });
 
-test("[FOREIGN-957] an edit between the last look and the step that takes the name is brought back, of the same size too", async () => {
+test("[FOREIGN-106] an edit between the last look and the step that takes the name is brought back, of the same size too", async () => {
   const system = new MemorySystem({ system: "FTP", conditional: false, modes: false, symlinks: false, timeResolutionNs: 1_000_000_000n }, false);
   using pair = new ForeignPair(() => system.client());
   const names = ["replaced.txt", "removed.txt", "longer.txt", "left.txt"];
@@ -150,7 +150,7 @@ test("[FOREIGN-957] an edit between the last look and the step that takes the na
   expect(pair.files()).toEqual(system.files());
 });
 
-test("[FOREIGN-957] where a rename changes the time, nothing is taken for an edit that is none", async () => {
+test("[FOREIGN-106] where a rename changes the time, nothing is taken for an edit that is none", async () => {
   const system = new MemorySystem({ system: "FTP", conditional: false, modes: false, symlinks: false, timeResolutionNs: 1_000_000_000n }, false);
   using pair = new ForeignPair(() => system.client());
   for (const name of ["a", "b"]) pair.put(name, "agreed", 1_600_000_000_000);

@@ -79,7 +79,7 @@ describe("the head of a request", () => {
   });
 });
 
-test("[HTTP-925] no byte of a value or a target is lost, also where it would be a blank by itself", () => {
+test("[HTTP-11] no byte of a value or a target is lost, also where it would be a blank by itself", () => {
   for (let byte = 0x80; byte <= 0xff; byte++) {
     const text = String.fromCharCode(byte);
     const value = `${text}voil\u00c3${text}`;
@@ -211,7 +211,7 @@ describe("a connection", () => {
     expect([ended.length, server.connections]).toEqual([3, 0]);
   }, 30_000);
 
-  test("[HTTP-926] who holds all connections keeps nobody out: one that rests makes room, and none whose request is at work", async () => {
+  test("[HTTP-12] who holds all connections keeps nobody out: one that rests makes room, and none whose request is at work", async () => {
     const go = Promise.withResolvers<void>();
     const handle = async ({ target }: Http1Request): Promise<Http1Answer> => {
       if (target === "/slow") await go.promise;

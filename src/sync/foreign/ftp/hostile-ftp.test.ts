@@ -94,7 +94,7 @@ describe("an FTP server that cannot be relied on", () => {
     expect(await names(files)).toBe("LINK_LOST");
   });
 
-  test("[FTPC-949] a listing of which the server says that it is only a part is none", async () => {
+  test("[FTPC-31] a listing of which the server says that it is only a part is none", async () => {
     put("a", "1");
     const files = await connected();
     // As Pure-FTPd says it, with and without options.
@@ -112,7 +112,7 @@ describe("an FTP server that cannot be relied on", () => {
     expect(await names(files)).toEqual(["a"]);
   });
 
-  test("[FTPC-950] a directory that may not be listed does not keep hidden files out of other listings", async () => {
+  test("[FTPC-32] a directory that may not be listed does not keep hidden files out of other listings", async () => {
     server.features = ["SIZE"];
     server.commands["SIZE"] = () => "550 no";
     let at = "";
@@ -144,7 +144,7 @@ describe("an FTP server that cannot be relied on", () => {
     }
   });
 
-  test("[FTPC-955] a server whose facts have no times tells none, whatever else it can do with them", async () => {
+  test("[FTPC-34] a server whose facts have no times tells none, whatever else it can do with them", async () => {
     const abilities = async (...features: string[]): Promise<[boolean, bigint]> => {
       server.features = features;
       const files = await connected();
@@ -263,7 +263,7 @@ describe("an FTP server that cannot be relied on", () => {
     expect(server.files.get("/top/a")?.toString()).toBe("new one");
   });
 
-  test("[FTPC-951] what came to an empty place while a file was sent there is left, where the server replaces nothing", async () => {
+  test("[FTPC-33] what came to an empty place while a file was sent there is left, where the server replaces nothing", async () => {
     const files = await connected();
     const { RNTO } = server.commands;
     server.commands["RNTO"] = (argument, talk) => {

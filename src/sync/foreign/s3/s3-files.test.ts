@@ -113,7 +113,7 @@ describe("S3", () => {
     expect(asked).toBe(5);
   });
 
-  test.each([true, false])("[FOREIGN-953] an object that somebody keeps under the name of a directory is neither replaced nor removed (%p)", async (heeds) => {
+  test.each([true, false])("[FOREIGN-96] an object that somebody keeps under the name of a directory is neither replaced nor removed (%p)", async (heeds) => {
     const objects = new Map([["d/", "notes"]]);
     using server = Bun.serve({
       port: 0,
