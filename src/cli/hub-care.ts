@@ -19,7 +19,7 @@ import type { Host } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { type ServerDatabase, openPostgres } from "#platform/sql/postgres.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
-import { sqliteFault } from "#platform/sql/sqlite-check.ts";
+import { sqliteFault, sqliteFaults } from "#platform/sql/sqlite-check.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
@@ -84,22 +84,25 @@ export class RunningHubCare implements HubCare {
       using _hold = await packs.hold();
       signal.throwIfAborted();
       const verifyAudit = () => access.audit.verify();
-      const check = (database: Database): Promise<CheckResult> =>
-        checkHub({ database, hubId, chunks, verifyAudit, deep, onDamaged, onFinding }, signal);
-      return await (server === undefined ? this.#onCopy(check, signal) : server.snapshot(check));
+      const check = (database: Database, databaseFaults?: CheckOptions["databaseFaults"]): Promise<CheckResult> =>
+        checkHub({ database, databaseFaults, hubId, chunks, verifyAudit, deep, onDamaged, onFinding }, signal);
+      return await (server === undefined ? this.#onCopy(check, signal) : server.snapshot((database) => check(database)));
     } finally {
       this.#isChecking = false;
     }
   }
 
-  async #onCopy<T>(work: (database: Database) => Promise<T>, signal: AbortSignal): Promise<T> {
+  async #onCopy<T>(
+    work: (database: Database, faults: () => Promise<readonly string[]>) => Promise<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
     const file = join(this.#parts.dataDir, COPY_FILE);
     let copy: Database | undefined;
     try {
       removeCopy(file);
       await this.#parts.database.copyTo(file, signal);
       copy = openSqlite(file);
-      return await work(copy);
+      return await work(copy, () => sqliteFaults(file));
     } finally {
       await copy?.close();
       removeCopy(file);
@@ -164,7 +167,8 @@ export function checkAtRest(
     // Opened without its key the log would get a new one, and that would say nothing.
     const access = existsSync(join(keys, SEAL_FILE)) ? await openAccess(at.host, database, keys) : undefined;
     const verifyAudit = access === undefined ? undefined : () => access.audit.verify();
-    return checkHub({ database, hubId: meta.hubId, chunks, verifyAudit, deep, onFinding }, signal);
+    const databaseFaults = database.engine === "sqlite" ? () => sqliteFaults(join(at.dataDir, DATABASE_FILE)) : undefined;
+    return checkHub({ database, databaseFaults, hubId: meta.hubId, chunks, verifyAudit, deep, onFinding }, signal);
   });
 }
 

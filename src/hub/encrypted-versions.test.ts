@@ -104,7 +104,7 @@ describe("encrypted versions", () => {
     const found: unknown[] = [];
     const verifyAudit = () => hub.audit.verify();
     const onFinding = (one: unknown): void => void found.push(one);
-    const options = { database, chunks, hubId: meta.hubId, verifyAudit, deep: true, onFinding };
+    const options = { database, databaseFaults: undefined, chunks, hubId: meta.hubId, verifyAudit, deep: true, onFinding };
     await checkHub(options, never);
     expect(found).toEqual([]);
     // A row that has lost what it says of its encryption is damaged.

@@ -17,7 +17,7 @@ import type { FileSystem } from "#platform/file-system.ts";
 import { openHost } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
-import { sqliteFault } from "#platform/sql/sqlite-check.ts";
+import { sqliteFault, sqliteFaults } from "#platform/sql/sqlite-check.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
@@ -128,7 +128,8 @@ export class BackupLab implements Disposable {
     const found: Finding[] = [];
     const verifyAudit = () => access.audit.verify();
     const onFinding = (one: Finding): void => void found.push(one);
-    const result = await checkHub({ database, hubId: meta.hubId, chunks, verifyAudit, deep, onFinding }, never);
+    const databaseFaults = () => sqliteFaults(this.path(`${name}/hub.db`));
+    const result = await checkHub({ database, databaseFaults, hubId: meta.hubId, chunks, verifyAudit, deep, onFinding }, never);
     return { ...result, found };
   }
 

@@ -13,6 +13,8 @@ import { type ChunkId, contentIdOf } from "#sync/chunk/chunk-id.ts";
 export type CheckOptions = {
   /** Of which nobody changes anything meanwhile: a copy, where the hub runs. */
   readonly database: Database;
+  /** What its engine finds wrong with its file; undefined for a server, which looks after its own. */
+  readonly databaseFaults: (() => Promise<readonly string[]>) | undefined;
   readonly hubId: string;
   /** At least as new as the database, and not pruned meanwhile. */
   readonly chunks: ChunkStore;
@@ -45,6 +47,8 @@ const EMPTY = contentIdOf([]);
 export async function checkHub(options: CheckOptions, signal: AbortSignal): Promise<CheckResult> {
   const { database, hubId, chunks, verifyAudit, deep, onFinding } = options;
   const findings = new Findings(onFinding);
+  for (const fault of (await options.databaseFaults?.()) ?? []) findings.add("database", "hub.db", fault);
+  signal.throwIfAborted();
   const metadata = new MetadataCheck(database, hubId, findings, signal);
   const { spaces, versions } = await metadata.run();
   const verdict = await verifyAudit?.();

@@ -71,7 +71,6 @@ export class MetadataCheck {
 
   /** @returns how many spaces and versions were looked at */
   async run(): Promise<{ spaces: number; versions: number }> {
-    if (this.#db.engine === "sqlite") await this.#checkFile();
     let versions = 0;
     const rows = await this.#db.all<SpaceRow>(SPACES);
     for (const row of rows) {
@@ -84,13 +83,6 @@ export class MetadataCheck {
     await this.#checkSums();
     await checkMarks(this.#db, this.#findings, this.#signal);
     return { spaces: rows.length, versions };
-  }
-
-  async #checkFile(): Promise<void> {
-    for (const row of await this.#db.all("PRAGMA integrity_check(100)")) {
-      const text = String(Object.values(row)[0]);
-      if (text !== "ok") this.#findings.add("database", "hub.db", text);
-    }
   }
 
   #spaceOf(row: SpaceRow): Space | undefined {
