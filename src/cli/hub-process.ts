@@ -59,6 +59,7 @@ import { FollowedFile, type RunningFollowers, followMetrics, openFollowers } fro
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { openDoors, servesTls } from "#cli/hub-doors.ts";
 import { FRONT_MIGRATIONS, frontRows } from "#cli/hub-front.ts";
+import { watchCertificate } from "#cli/hub-certificate.ts";
 import { HubTracing } from "#cli/hub-tracing.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { openJobs } from "#cli/hub-jobs.ts";
@@ -72,8 +73,6 @@ import { addressText } from "#platform/net/address-text.ts";
 
 /** Requests that are at work when the hub ends get this long. */
 const GRACE_MS = 10_000;
-/** How often the certificate is looked at. */
-const CERTIFICATE_MS = 24 * 3_600_000;
 
 /** The authority's certificate, for clients. */
 const CA_FILE = "ca.pem";
@@ -212,21 +211,19 @@ export class HubProcess {
       jobs.count(services.metrics);
       opened.goesOn("jobs", jobs.jobs.run(closing.signal), options.log);
       const { server, secure, host } = listen(options, stores, services, reload, opened, closing.signal);
-      let served = stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity.certificate;
+      const current = (): Identity => stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity;
+      let served = current().certificate;
       fleetMetrics(services.metrics, {
         agents: running.agents,
         dataDir: options.dataDir,
         certificates: () => ({ server: served, authority: stores.access.authority.certificate }),
       });
       const doors = await doorsOf(options, stores, reload, metrics, opened, { closing: closing.signal, agentsPort: running.listener.port });
-      const useIdentity = (identity: Identity): void => {
-        served = identity.certificate;
-        running.listener.useIdentity(identity);
-        for (const door of doors) door.useIdentity(identity);
-        if (secure) server.useIdentity(identity);
-      };
+      const noted = { useIdentity: ({ certificate }: Identity): void => void (served = certificate) };
+      const listeners = [noted, running.listener, ...doors, ...(secure ? [server] : [])];
+      const watched = { clock: options.host.clock, log: options.log, current, used: served, listeners };
       opened.goesOn("watch over the configuration", reload.watch(closing.signal), options.log);
-      opened.goesOn("watch over the certificate", watchCertificate(options, stores.access, useIdentity, closing.signal), options.log);
+      opened.goesOn("watch over the certificate", watchCertificate(watched, closing.signal), options.log);
       url = `${secure ? "https" : "http"}://${addressText(host, server.port)}`;
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
@@ -551,29 +548,4 @@ function writePublicFile(path: string, text: string): void {
   const aside = `${path}.new`;
   writeFileSync(aside, text, { mode: 0o644, flush: true });
   renameSync(aside, path);
-}
-
-/** Gives both listeners a new certificate before the old one ends. */
-async function watchCertificate(
-  { host, config, log }: HubOptions,
-  access: HubAccess,
-  use: (identity: Identity) => void,
-  closing: AbortSignal,
-): Promise<void> {
-  /** One that could not be taken into use is tried again. */
-  let waiting: Identity | undefined;
-  while (!closing.aborted) {
-    await host.clock.sleep(CERTIFICATE_MS, closing).catch(() => undefined);
-    if (closing.aborted) return;
-    try {
-      const { identity, isNew } = access.authority.serverIdentity(certificateNames(config, host));
-      if (isNew) waiting = identity;
-      if (waiting === undefined) continue;
-      use(waiting);
-      waiting = undefined;
-      log.info("certificate renewed", {});
-    } catch (error) {
-      log.error("certificate could not be renewed", { error: messageOf(error) });
-    }
-  }
 }
