@@ -26,6 +26,7 @@ export async function bringBackLateEdit(context: ForeignContext, displaced: Disp
     const to = await bringBack(context, displaced, displaced.keptAs, signal);
     if (to !== undefined) mark(to);
   } catch (error) {
+    // Throws what concerns the connection on. Anything else keeps it where it is: the change itself has been made.
     problemFrom(displaced.path, error);
   }
 }
