@@ -31,12 +31,13 @@ describe("a database file is looked at", () => {
     let turns = 0;
     let isOver = false;
     const turning = (async () => {
-      for (; !isOver; turns++) await new Promise((resolve) => setTimeout(resolve, 0));
+      for (; !isOver; turns++) await new Promise((resolve) => void setImmediate(resolve));
     })();
     expect(await sqliteFaults(file)).toEqual([]);
     isOver = true;
     await turning;
-    expect(turns).toBeGreaterThan(3);
+    // On this thread there would be none.
+    expect(turns).toBeGreaterThan(0);
     expect(await sqliteFault(file)).toBeUndefined();
     expect(await database.get("SELECT count(*) AS n FROM t")).toEqual({ n: ROWS });
     await database.run("DELETE FROM t WHERE id = 1");
