@@ -71,6 +71,19 @@ function receive(name: string, request: object, who: Name = "admin", isEnough = 
 }
 
 const FINISH = { finish: true };
+/** The first word of the hub's health, or the error that it is answered with. */
+function watchedHealth(): Promise<unknown> {
+  const { path, requestSerialize, responseDeserialize } = serviceOf(HEALTH)["Watch"] as MethodDefinition<object, object>;
+  return new Promise((resolve) => {
+    const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, { service: "" });
+    call.on("error", resolve);
+    call.on("data", (value: object) => {
+      resolve(value);
+      call.cancel();
+    });
+  });
+}
+
 const place = (path: string, space = "demo"): object => ({ space, path });
 const upload = (path: string, text: string, who: Name = "admin", more: object = {}): Promise<Answer | status> =>
   send("Upload", [{ header: { place: place(path), ...more } }, { data: Buffer.from(text) }, FINISH], who);
@@ -384,16 +397,7 @@ describe("gRPC", () => {
       await Bun.sleep(20);
       socket.destroy();
     }
-    const { path, requestSerialize, responseDeserialize } = serviceOf(HEALTH)["Watch"] as MethodDefinition<object, object>;
-    const answer = await new Promise((resolve) => {
-      const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, { service: "" });
-      call.on("error", resolve);
-      call.on("data", (value: object) => {
-        resolve(value);
-        call.cancel();
-      });
-    });
-    expect(answer).toMatchObject({ status: "SERVING" });
+    expect(await watchedHealth()).toMatchObject({ status: "SERVING" });
   });
 
   test("[GRPC-55] who watches the hub's health from one address keeps nobody else from it", async () => {
@@ -413,16 +417,7 @@ describe("gRPC", () => {
       }
     }
     while (seen.heard + seen.ended < 256) await Bun.sleep(5);
-    const { path, requestSerialize, responseDeserialize } = serviceOf(HEALTH)["Watch"] as MethodDefinition<object, object>;
-    const answer = await new Promise((resolve) => {
-      const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, { service: "" });
-      call.on("error", resolve);
-      call.on("data", (value: object) => {
-        resolve(value);
-        call.cancel();
-      });
-    });
-    expect(answer).toMatchObject({ status: "SERVING" });
+    expect(await watchedHealth()).toMatchObject({ status: "SERVING" });
     for (const session of crowd) session.destroy();
   });
 });
