@@ -28,7 +28,7 @@ class Lab {
     });
     const listeners = [listener("first", () => undefined), listener("second", () => this.fault), listener("third", () => undefined)];
     const log = { info: note, error: (message: string, facts: Record<string, unknown>): void => note(`${message}: ${facts["error"]}`) };
-    return watchCertificate({ clock: this.clock, log, current: () => this.current(), used: "certificate 0", listeners }, this.closing.signal);
+    return watchCertificate({ clock: this.clock, log, current: () => this.current(), used: identityOf(0), listeners }, this.closing.signal);
   }
 
   get #hour(): number {

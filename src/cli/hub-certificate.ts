@@ -18,7 +18,7 @@ export type CertificateParts = {
   /** The certificate for now. */
   readonly current: () => Identity;
   /** What the listeners have. */
-  readonly used: string;
+  readonly used: Identity;
   readonly listeners: readonly Listener[];
 };
 
@@ -26,8 +26,7 @@ export type CertificateParts = {
 type Listener = { useIdentity(identity: Identity): void };
 
 export async function watchCertificate({ clock, log, current, used, listeners }: CertificateParts, closing: AbortSignal): Promise<void> {
-  let identity: Identity | undefined;
-  let newest = used;
+  let identity = used;
   /** Those that do not have it yet. */
   let waiting: Listener[] = [];
   let againMs = AGAIN_MS;
@@ -37,14 +36,14 @@ export async function watchCertificate({ clock, log, current, used, listeners }:
     againMs = waiting.length === 0 ? AGAIN_MS : Math.min(2 * againMs, AGAIN_MS_MAX);
     try {
       if (waiting.length === 0) {
-        identity = current();
+        const now = current();
         // Whoever else asked for it may have had it made.
-        if (identity.certificate === newest) continue;
-        newest = identity.certificate;
+        if (now.certificate === identity.certificate) continue;
+        identity = now;
         waiting = [...listeners];
       }
       // One that fails keeps it from none of the others.
-      const failed = failures(waiting, identity!);
+      const failed = failures(waiting, identity);
       waiting = [...failed.keys()];
       for (const error of failed.values()) log.error("certificate could not be taken into use", { error: messageOf(error) });
       if (waiting.length === 0) log.info("certificate renewed", {});

@@ -212,7 +212,8 @@ export class HubProcess {
       opened.goesOn("jobs", jobs.jobs.run(closing.signal), options.log);
       const { server, secure, host } = listen(options, stores, services, reload, opened, closing.signal);
       const current = (): Identity => stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity;
-      let served = current().certificate;
+      const used = current();
+      let served = used.certificate;
       fleetMetrics(services.metrics, {
         agents: running.agents,
         dataDir: options.dataDir,
@@ -221,7 +222,7 @@ export class HubProcess {
       const doors = await doorsOf(options, stores, reload, metrics, opened, { closing: closing.signal, agentsPort: running.listener.port });
       const noted = { useIdentity: ({ certificate }: Identity): void => void (served = certificate) };
       const listeners = [noted, running.listener, ...doors, ...(secure ? [server] : [])];
-      const watched = { clock: options.host.clock, log: options.log, current, used: served, listeners };
+      const watched = { clock: options.host.clock, log: options.log, current, used, listeners };
       opened.goesOn("watch over the configuration", reload.watch(closing.signal), options.log);
       opened.goesOn("watch over the certificate", watchCertificate(watched, closing.signal), options.log);
       url = `${secure ? "https" : "http"}://${addressText(host, server.port)}`;
