@@ -224,3 +224,12 @@ export interface FileSystem {
   userId(name: string): number | undefined;
   groupId(name: string): number | undefined;
 }
+
+/** Removes a file or a symlink, whether it is there or not. @throws {FsError} */
+export function unlinkIfThere(fs: FileSystem, dir: Fd, name: string): void {
+  try {
+    fs.unlink(dir, name);
+  } catch (error) {
+    if (!isCode(error, "ENOENT")) throw error;
+  }
+}

@@ -7,7 +7,7 @@ import { formatBytes, plural } from "#cli/format.ts";
 import { SynclineError } from "#model/error.ts";
 import { printablePath } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
-import { type Fd, type FileSystem, FsError, isCode } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, FsError, unlinkIfThere } from "#platform/file-system.ts";
 import { checkManifest, writeManifest } from "#sync/verify/check-manifest.ts";
 import { HashPool } from "#sync/verify/hash-pool.ts";
 import { readManifest } from "#sync/verify/manifest.ts";
@@ -65,7 +65,7 @@ async function writeTo(
   // Written aside and renamed, so that a broken-off run leaves the old manifest.
   const aside = `${name}.${process.pid}.new`;
   // In a container every life has the same number: one that was killed here may have left it.
-  removeLeft(fs, at, aside);
+  unlinkIfThere(fs, at, aside);
   const fd = fs.create(at, aside, 0o644);
   let position = 0;
   try {
@@ -99,14 +99,6 @@ async function writeTo(
     throw error;
   } finally {
     fs.close(fd);
-  }
-}
-
-function removeLeft(fs: FileSystem, at: Fd, name: string): void {
-  try {
-    fs.unlink(at, name);
-  } catch (error) {
-    if (!isCode(error, "ENOENT")) throw error;
   }
 }
 

@@ -14,7 +14,7 @@
  */
 import type { Database } from "#platform/sql/database.ts";
 import type { Clock } from "#platform/host.ts";
-import { type Fd, type FileSystem, FsError, describeErrno, isCode } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, FsError, describeErrno, isCode, unlinkIfThere } from "#platform/file-system.ts";
 import { takeLockFile } from "#platform/lock-file.ts";
 import { SynclineError } from "#model/error.ts";
 import { isWithin } from "#model/path.ts";
@@ -22,7 +22,7 @@ import {
   type BackupFile, type BackupManifest, type BackupPack, CHUNKS_DIR, COPIED_FILE, LOCK_FILE, MANIFEST_FILE, STATE_DIR,
   newManifest, packFileName, readCopied, readManifest, writeList,
 } from "#hub/backup/manifest.ts";
-import { type Source, UNFINISHED, openOrMake, openSource, pipe, removeIfThere, removeTree, sumOf } from "#hub/backup/pipe.ts";
+import { type Source, UNFINISHED, openOrMake, openSource, pipe, removeTree, sumOf } from "#hub/backup/pipe.ts";
 import { type EarlierCopy, ReadAround } from "#hub/backup/read-around.ts";
 import type { PackPart, PackSource } from "#store/packs/pack-source.ts";
 
@@ -256,7 +256,7 @@ class Backup {
       fs.close(chunks);
     }
     this.#dropStates(state);
-    removeIfThere(fs, this.#root, COPIED_FILE);
+    unlinkIfThere(fs, this.#root, COPIED_FILE);
     await fs.sync(this.#root);
   }
 }

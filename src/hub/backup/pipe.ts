@@ -1,5 +1,5 @@
 /** Copies bytes into a file that appears only when it is whole and durable, and sums them on the way. */
-import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, isCode, unlinkIfThere } from "#platform/file-system.ts";
 
 const PIECE_BYTES = 4 << 20;
 const MODE = 0o600;
@@ -26,7 +26,7 @@ export async function pipe(
   onBytes: (bytes: number) => void = () => undefined,
 ): Promise<{ sum: string; bytes: number }> {
   const temporary = `${target.name}${UNFINISHED}`;
-  removeIfThere(fs, target.dir, temporary);
+  unlinkIfThere(fs, target.dir, temporary);
   const fd = fs.create(target.dir, temporary, MODE);
   let result: { sum: string; bytes: number };
   try {
@@ -38,12 +38,12 @@ export async function pipe(
     await fs.sync(fd);
   } catch (error) {
     fs.close(fd);
-    removeIfThere(fs, target.dir, temporary);
+    unlinkIfThere(fs, target.dir, temporary);
     throw error;
   }
   fs.close(fd);
   if (result.bytes === source.bytes) fs.rename(target.dir, temporary, target.dir, target.name, { replace: true });
-  else removeIfThere(fs, target.dir, temporary);
+  else unlinkIfThere(fs, target.dir, temporary);
   return result;
 }
 
@@ -76,14 +76,6 @@ export function openSource(fs: FileSystem, dir: Fd, name: string): Source & Disp
     read: (into, position) => fs.readAsync(fd, into, position),
     [Symbol.dispose]: () => fs.close(fd),
   };
-}
-
-export function removeIfThere(fs: FileSystem, dir: Fd, name: string): void {
-  try {
-    fs.unlink(dir, name);
-  } catch (error) {
-    if (!isCode(error, "ENOENT")) throw error;
-  }
 }
 
 /** Removes a directory that we made, with all in it. */

@@ -1,7 +1,7 @@
 /** The directory of the packs: names, descriptors, sidecars, and the lock that keeps a second process out. */
 import { SynclineError } from "#model/error.ts";
 import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
-import { type Fd, type FileSystem, FsError, describeErrno, isCode } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, FsError, describeErrno, unlinkIfThere } from "#platform/file-system.ts";
 import { takeLockFile } from "#platform/lock-file.ts";
 import type { MakeRoom } from "#store/packs/lent-chunks.ts";
 import { UsedOnce } from "#store/packs/used-once.ts";
@@ -257,14 +257,6 @@ export class PackFiles {
 
 export const packName = (number: number): string => `${String(number).padStart(NUMBER_DIGITS, "0")}.pack`;
 const indexName = (number: number): string => `${String(number).padStart(NUMBER_DIGITS, "0")}.index`;
-
-function unlinkIfThere(fs: FileSystem, dir: Fd, name: string): void {
-  try {
-    fs.unlink(dir, name);
-  } catch (error) {
-    if (!isCode(error, "ENOENT")) throw error;
-  }
-}
 
 function busy(directory: string): SynclineError {
   return new SynclineError({
